@@ -1,0 +1,185 @@
+"""Every error this package raises on purpose.
+
+    EmbedrockError
+    ├── BadRequest              400  the caller can fix it; names the parameter
+    │   ├── ContextTooLong      400  a text over the model's limit
+    │   ├── ModelNotSupported   400  a model that exists and cannot do this
+    │   ├── Unauthenticated     401  no key, or one we do not know
+    │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
+    │   ├── NotFound            404  no such path
+    │   │   └── ModelNotFound   404  no such model
+    │   ├── MethodNotAllowed    405
+    │   ├── RequestTimeout      408  the caller stopped sending
+    │   ├── RequestTooLarge     413
+    │   └── UnsupportedMedia    415  a body that is not plain JSON
+    ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
+    ├── InternalError           500  our fault
+    ├── InvalidUpstream         502  Bedrock answered something that is no embedding
+    ├── Unavailable             503  Bedrock's fault, or the way to it
+    │   ├── ModelWarming        503  Bedrock is loading the model
+    │   ├── UpstreamQuota       503  a service quota that waiting does not lift
+    │   ├── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
+    │   └── Overloaded          503  the gateway has more work than it takes
+    └── UpstreamTimeout         504  the deadline passed
+
+Status, type and code live on the class. Codes are a closed list; clients match on status, type, code and param,
+never on the message. A message never holds an input, a vector, a key, an ARN or a stack trace.
+Types and codes follow OpenAI's API; the ones OpenAI has no word for are ours.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EmbedrockError(Exception):
+    """Base of every error raised on purpose.
+
+    `param` names the request's parameter (`input[3]`, `dimensions`), `retry_after_s` when trying again makes sense.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    hopeless: ClassVar[bool] = False  # the same request can never succeed: clients are told not to retry
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        if code is not None:
+            self.code = code  # type: ignore[misc]  # a finer code of the same class, from the closed list
+
+
+class BadRequest(EmbedrockError):
+    """Something in the request is missing, wrong or unknown."""
+
+    status = 400
+    type = "invalid_request_error"
+    hopeless = True
+
+
+class ContextTooLong(BadRequest):
+    """A text is longer than the model reads."""
+
+    code = "context_length_exceeded"
+
+
+class ModelNotSupported(BadRequest):
+    """The model exists but cannot do what was asked."""
+
+    code = "model_not_supported"
+
+
+class Unauthenticated(BadRequest):
+    """No key was sent, or an unknown one."""
+
+    status = 401
+
+
+class ModelAccessDenied(BadRequest):
+    """AWS does not let the gateway's credentials use this model."""
+
+    status = 403
+    code = "model_access_denied"
+
+
+class NotFound(BadRequest):
+    """Nothing lives at this path."""
+
+    status = 404
+
+
+class ModelNotFound(NotFound):
+    """No model or alias has this name."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(BadRequest):
+    """The path exists but not with this method."""
+
+    status = 405
+
+
+class RequestTimeout(BadRequest):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class RequestTooLarge(BadRequest):
+    """The body is over the gateway's limit."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMedia(BadRequest):
+    """The body is not uncompressed JSON in UTF-8."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UpstreamThrottled(EmbedrockError):
+    """Bedrock throttled us for longer than we wait."""
+
+    status = 429
+    type = "requests"
+    code = "upstream_throttled"
+
+
+class InternalError(EmbedrockError):
+    """A fault of this gateway."""
+
+    status = 500
+
+
+class InvalidUpstream(EmbedrockError):
+    """Bedrock answered 200 with something that is not the embedding asked for."""
+
+    status = 502
+    code = "upstream_invalid_response"
+
+
+class Unavailable(EmbedrockError):
+    """Bedrock failed or could not be reached, also after retries."""
+
+    status = 503
+    code = "upstream_unavailable"
+
+
+class ModelWarming(Unavailable):
+    """Bedrock is still loading the model."""
+
+    code = "model_warming"
+
+
+class UpstreamQuota(Unavailable):
+    """A service quota of the AWS account is exceeded."""
+
+    code = "upstream_quota"
+
+
+class UpstreamAuthFailed(Unavailable):
+    """AWS refused the gateway's own credentials, or there are none."""
+
+    code = "upstream_auth_failed"
+
+
+class Overloaded(Unavailable):
+    """The gateway has more work than it takes."""
+
+    code = "overloaded"
+
+
+class UpstreamTimeout(EmbedrockError):
+    """The request's deadline passed before Bedrock answered."""
+
+    status = 504
+    code = "upstream_timeout"

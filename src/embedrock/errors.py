@@ -29,29 +29,48 @@ Types and codes follow OpenAI's API; the ones OpenAI has no word for are ours.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import ClassVar
+
+
+class Retry(Enum):
+    """What the one layer that retries may do about an error."""
+
+    NEVER = "never"
+    THROTTLE = "throttle"  # wait longer: the quota is spent
+    TRANSIENT = "transient"  # the next attempt will probably work
+    WARMING = "warming"  # the model is being loaded: seconds, not milliseconds
+    ONCE = "once"  # one more attempt, in case it was an accident
 
 
 class EmbedrockError(Exception):
     """Base of every error raised on purpose.
 
-    `param` names the request's parameter (`input[3]`, `dimensions`), `retry_after_s` when trying again makes sense.
+    `param` names the request's parameter (`input[3]`, `dimensions`).
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = None
+    code: str | None = None
+    retry: Retry = Retry.NEVER
+    retry_after_s: ClassVar[int | None] = None  # what a caller is told to wait, where waiting helps
     hopeless: ClassVar[bool] = False  # the same request can never succeed: clients are told not to retry
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry: Retry | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.retry_after_s = retry_after_s
         if code is not None:
-            self.code = code  # type: ignore[misc]  # a finer code of the same class, from the closed list
+            self.code = code
+        if retry is not None:
+            self.retry = retry
 
 
 class BadRequest(EmbedrockError):
@@ -132,6 +151,8 @@ class UpstreamThrottled(EmbedrockError):
     status = 429
     type = "requests"
     code = "upstream_throttled"
+    retry_after_s = 5
+    retry = Retry.THROTTLE
 
 
 class InternalError(EmbedrockError):
@@ -145,6 +166,7 @@ class InvalidUpstream(EmbedrockError):
 
     status = 502
     code = "upstream_invalid_response"
+    retry = Retry.ONCE
 
 
 class Unavailable(EmbedrockError):
@@ -152,30 +174,36 @@ class Unavailable(EmbedrockError):
 
     status = 503
     code = "upstream_unavailable"
+    retry_after_s = 2
 
 
 class ModelWarming(Unavailable):
     """Bedrock is still loading the model."""
 
     code = "model_warming"
+    retry_after_s = 10
+    retry = Retry.WARMING
 
 
 class UpstreamQuota(Unavailable):
     """A service quota of the AWS account is exceeded."""
 
     code = "upstream_quota"
+    retry_after_s = 60
 
 
 class UpstreamAuthFailed(Unavailable):
     """AWS refused the gateway's own credentials, or there are none."""
 
     code = "upstream_auth_failed"
+    retry_after_s = 30
 
 
 class Overloaded(Unavailable):
     """The gateway has more work than it takes."""
 
     code = "overloaded"
+    retry_after_s = 1
 
 
 class UpstreamTimeout(EmbedrockError):

@@ -1,0 +1,267 @@
+"""The command line. Exit codes: 0 success, 1 failure, 2 wrong usage. Errors are one line on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import msgspec
+import typer
+
+from embedrock import __version__, settings
+from embedrock.errors import EmbedrockError
+from embedrock.settings import Settings, SettingsError
+
+# Typer brings its own click; the base of its errors has no public name of its own.
+_ClickException: Any = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="embedrock",
+    help="Embeddings on AWS Bedrock, in OpenAI's API.\n\n"
+    "Try it without an AWS account:  embedrock serve --emulator\n\n"
+    "With AWS credentials and a region in the environment:  embedrock serve",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+Emulated = Annotated[
+    bool, typer.Option("--emulator", help="Use a local emulator instead of AWS; needs no credentials.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings. [env EMBEDROCK_CONFIG]")]
+
+
+class Format(StrEnum):
+    """How `embed` prints vectors."""
+
+    json = "json"
+    jsonl = "jsonl"
+    npy = "npy"
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        code = app(standalone_mode=False)
+    except _ClickException as exc:
+        _fail(f"{exc.format_message()} Try 'embedrock --help'.", code=exc.exit_code)  # 2 where usage is wrong
+    except typer.Abort:
+        sys.exit(130)
+    except (SettingsError, EmbedrockError, OSError) as exc:
+        _fail(str(exc))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"embedrock: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Embeddings on AWS Bedrock, in OpenAI's API."""
+    if version:
+        print(f"embedrock {__version__}")
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [env EMBEDROCK_HOST, default 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one. [env EMBEDROCK_PORT, default 4000]")
+    ] = None,
+    config: ConfigFile = None,
+    emulator: Emulated = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the port.")] = 1,
+) -> None:
+    """Run the gateway.
+
+    Any OpenAI client works with base_url http://127.0.0.1:4000/v1. Every setting is an environment variable;
+    `embedrock config check` shows them.
+    """
+    if host is not None:
+        os.environ["EMBEDROCK_HOST"] = host
+    if port is not None:
+        os.environ["EMBEDROCK_PORT"] = str(port)
+    from embedrock import wiring  # the server's imports cost a third of a second
+    from embedrock.faces.http import server
+
+    with _emulator_for(emulator) as emulator_url:
+        chosen = _settings(config)
+        wiring.check(chosen)
+
+        def listening(url: str) -> None:
+            print(f"Embedrock {__version__} listens on {url}  (OpenAI base URL: {url}/v1)")
+            print(f"Bedrock: {_upstream(chosen, emulator_url)}", flush=True)
+
+        server.run(chosen, workers=workers, listening=listening)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def emulator(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option(help="Port. [env EMBEDROCK_EMULATOR_PORT, default 4570]")] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="Added to each call. [env EMBEDROCK_EMULATOR_LATENCY_MS]")
+    ] = None,
+) -> None:
+    """Run the Bedrock emulator alone, for boto3 or any other Bedrock client.
+
+    Point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys. It is not AWS: its vectors come from the words of
+    a text, not from a model.
+    """
+    options = [*(["--port", str(port)] if port is not None else []), *context.args]
+    if latency_ms is not None:
+        options += ["--latency-ms", str(latency_ms)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "bedrock_emulator", *options])  # noqa: S606
+
+
+@app.command()
+def embed(
+    text: Annotated[list[str] | None, typer.Argument(help="Texts, one vector each.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of texts, one a line; - is standard input.")] = None,
+    model: Annotated[str, typer.Option(help="Model or alias.")] = "amazon.titan-embed-text-v2:0",
+    dimensions: Annotated[int | None, typer.Option(help="Numbers a vector, where the model has a choice.")] = None,
+    format: Annotated[Format, typer.Option(help="json, jsonl (a line a text) or npy (float32).")] = Format.json,  # noqa: A002
+    similarity: Annotated[bool, typer.Option("--similarity", help="Print how near the texts are instead.")] = False,
+    config: ConfigFile = None,
+    emulator: Emulated = False,
+) -> None:
+    """Embed texts, without a server.
+
+    embedrock embed "a red bicycle" "a crimson bike" --similarity --emulator
+    """
+    texts = [*(text or []), *(_lines(file) if file else [])]
+    if not texts:
+        raise typer.BadParameter("no text: give some, or --file")
+    from embedrock import vectors  # numpy and the rest cost a third of a second
+    from embedrock.faces import show
+
+    numbers = similarity or format is Format.npy
+    with _emulator_for(emulator):
+        chosen = _settings(config)
+        rows, tokens = asyncio.run(
+            _embed(
+                chosen,
+                texts,
+                model,
+                dimensions,
+                cast("Callable[[bytes], Any]", vectors.as_float32 if numbers else vectors.as_json),
+            )
+        )
+    if similarity:
+        print(show.similarity_table(texts, rows))
+    elif format is Format.npy:
+        show.write_npy(rows, sys.stdout.buffer)
+    elif format is Format.jsonl:
+        for index, row in enumerate(rows):
+            print(f'{{"index":{index},"embedding":{row.decode()}}}')
+    else:
+        print(f'{{"model":{msgspec.json.encode(model).decode()},"tokens":{tokens},"embeddings":[')
+        print(",\n".join(row.decode() for row in rows) + "]}")
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="As GET /v1/models answers.")] = False) -> None:
+    """List the models, their sizes, limits and prices."""
+    from embedrock.catalog import MODELS
+    from embedrock.faces import show
+    from embedrock.families import FAMILIES
+    from embedrock.wire import openai
+
+    offered = [spec for spec in MODELS.values() if spec.family in FAMILIES]
+    print(openai.encode_models(offered).decode() if as_json else show.models_table(offered))
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = None) -> None:
+    """Check environment and file, and print what is in force. Calls nobody."""
+    from embedrock import wiring
+
+    chosen = _settings(config)
+    names = wiring.check(chosen)
+    for setting in settings.documented():
+        value = getattr(chosen, setting.name)
+        if setting.metadata["secret"]:
+            value = f"{len(value)} set" if value else "none"
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        print(f"EMBEDROCK_{setting.name.upper():<16} {value!s:<12} {setting.metadata['help']}")
+    print(f"Regions   {', '.join(names.regions)}")
+    print(f"Bedrock   {_upstream(chosen, None)}")
+    print(f"Aliases   {', '.join(chosen.aliases) or 'none'}")
+    print("The configuration is good.")
+
+
+def _settings(config: Path | None) -> Settings:
+    if config is not None:
+        os.environ["EMBEDROCK_CONFIG"] = str(config)
+    return settings.load(os.environ)
+
+
+def _upstream(chosen: Settings, emulator_url: str | None) -> str:
+    if emulator_url:
+        return f"the local emulator at {emulator_url} (not AWS: its vectors come from words, not from a model)"
+    return chosen.runtime_url or "AWS"
+
+
+async def _embed(
+    chosen: Settings, texts: Sequence[str], model: str, dimensions: int | None, render: Callable[[bytes], Any]
+) -> tuple[list[Any], int]:
+    from embedrock.wiring import open_gateway
+
+    async with open_gateway(chosen) as gateway:
+        size = chosen.max_inputs
+        rows: list[Any] = []
+        tokens = 0
+        for start in range(0, len(texts), size):
+            reply = await gateway.embedder.embed(
+                model, list(texts[start : start + size]), render=render, dimensions=dimensions
+            )
+            rows += reply.vectors
+            tokens += reply.tokens
+    return rows, tokens
+
+
+def _lines(file: Path) -> list[str]:
+    content = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    return content.splitlines()
+
+
+@contextmanager
+def _emulator_for(wanted: bool) -> Iterator[str | None]:
+    """Run an emulator as a child for as long as the context lasts, and point the environment at it."""
+    if not wanted:
+        yield None
+        return
+    port = os.environ.get("EMBEDROCK_EMULATOR_PORT", "0")
+    # The child stops when its standard input closes: also when this process is killed.
+    command = [sys.executable, "-m", "bedrock_emulator", "--port", port, "--exit-with-parent"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101  # both are pipes
+        try:
+            first = child.stdout.readline()
+            url = first.rpartition(" ")[2].strip()
+            if not url.startswith("http"):
+                raise SettingsError("the emulator did not start; is embedrock[emulator] installed?")
+            os.environ["EMBEDROCK_EMULATED"] = "true"
+            os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = url
+            yield url
+        finally:
+            child.stdin.close()
+            child.terminate()

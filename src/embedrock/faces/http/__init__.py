@@ -1,0 +1,1 @@
+"""The gateway over HTTP: a raw ASGI application, and the server it runs in."""

@@ -1,0 +1,297 @@
+"""The ASGI application: routes, key check, limits, error envelope, headers. No framework in between.
+
+Every answer of every path carries `x-request-id`; every error is the envelope of `wire.openai`. Routing looks at the
+path as it came over the wire, so nothing that is encoded in it can mean another route.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from hashlib import sha256
+from random import getrandbits
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
+
+from embedrock.catalog import MODELS
+from embedrock.errors import (
+    BadRequest,
+    EmbedrockError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    Unauthenticated,
+    UnsupportedMedia,
+)
+from embedrock.families import FAMILIES
+from embedrock.settings import Settings
+from embedrock.telemetry import LOGGER
+from embedrock.wire import openai
+from embedrock.wiring import Gateway, open_gateway
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_log = logging.getLogger(LOGGER)
+
+_JSON: Final = (b"content-type", b"application/json")
+_ERROR_MESSAGE_CHARS: Final = 200  # of a path quoted in a 404
+
+
+class Request(NamedTuple):
+    """One request, its body not read yet."""
+
+    method: str
+    path: str  # as it came over the wire, percent-encoding and all
+    headers: dict[bytes, bytes]  # lower-case names; of a repeated one the last
+    receive: Receive
+
+
+class Answer(NamedTuple):
+    """What a handler returns. The body comes in pieces so that a large one is never joined."""
+
+    body: Sequence[bytes]
+    headers: Headers
+    status: int = 200
+
+
+class Hangup(Exception):
+    """The caller closed the connection: there is nobody to answer."""
+
+
+Handler = Callable[["App", Request], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a path; `name` is the label of its metrics."""
+
+    name: str
+    methods: tuple[str, ...]
+    handler: Handler
+    needs_key: bool = True
+
+
+class App:
+    """The application of one process. `opener` opens what it needs when the server starts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        opener: Callable[[Settings], AbstractAsyncContextManager[Gateway]] = open_gateway,
+    ) -> None:
+        self.settings = settings
+        self._opener = opener
+        self._key_digests = frozenset(sha256(key.encode()).digest() for key in settings.api_key)
+        self._gateway: Gateway | None = None
+
+    @property
+    def gateway(self) -> Gateway:
+        if self._gateway is None:
+            raise InternalError("The gateway is not open.")
+        return self._gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._opener(self.settings) as self._gateway:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        self._gateway = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = b"req_%032x" % getrandbits(128)
+        raw = scope["headers"]
+        path = scope["raw_path"].decode("latin-1")
+        request = Request(scope["method"], path, dict(raw), receive)
+        route = _ROUTES.get(path) or _find_route(path)
+        try:
+            if route.needs_key and self._key_digests:
+                self._check_key(raw)
+            if request.method not in route.methods:
+                raise MethodNotAllowed(f"{_shown(request)} is not a method of this path.")
+            answer = await route.handler(self, request)
+        except EmbedrockError as exc:
+            if exc.status >= 500:
+                _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.message)
+            answer = _error(exc, route)
+        except Hangup:
+            return
+        except Exception as exc:  # the last line of defence; a caller gets an envelope whatever happens
+            # Only where and what kind: an exception's text may hold what a caller sent.
+            where = "".join(traceback.format_tb(exc.__traceback__))
+            _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
+            answer = _error(InternalError("Something went wrong in the gateway."), route)
+        seconds = time.perf_counter() - started
+        body = answer.body
+        answer.headers.append((b"content-length", b"%d" % sum(map(len, body))))
+        answer.headers.append((b"x-request-id", request_id))
+        answer.headers.append((b"openai-processing-ms", b"%d" % (seconds * 1000)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        last = len(body) - 1
+        for index, piece in enumerate(body):
+            await send({"type": "http.response.body", "body": piece, "more_body": index < last})
+        self.gateway.metrics.request(route.name, answer.status, seconds)
+
+    def _check_key(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        sent = [value for name, value in headers if name == b"authorization"]
+        if not sent:
+            raise Unauthenticated("No API key was sent. Send it as 'Authorization: Bearer <key>'.")
+        scheme, _, key = sent[0].partition(b" ")
+        # Digests are compared, not keys: how long it takes tells nothing about a key.
+        if len(sent) > 1 or scheme.lower() != b"bearer" or sha256(key).digest() not in self._key_digests:
+            raise Unauthenticated("The API key is not one of this gateway.", code="invalid_api_key")
+
+
+async def embeddings(app: App, request: Request) -> Answer:
+    """POST /v1/embeddings."""
+    timeout_s = _timeout(request.headers)
+    ask = openai.decode_request(await _read_json(request, app.settings.max_body_bytes))
+    reply = await app.gateway.embedder.embed(
+        ask.model, ask.input, render=ask.render, dimensions=ask.dimensions, timeout_s=timeout_s
+    )
+    headers = [
+        _JSON,
+        (b"openai-model", reply.target.spec.id.encode()),
+        (b"x-embedrock-usage", b"reported" if reply.reported else b"estimated"),
+        (b"x-embedrock-region", reply.target.region.encode()),
+        (b"x-embedrock-upstream-calls", b"%d" % reply.calls),
+    ]
+    if reply.emptied:
+        headers.append((b"x-embedrock-empty", _indexes(reply.emptied)))
+    return Answer(openai.encode_response(ask.model, reply.vectors, reply.tokens), headers)
+
+
+async def list_models(app: App, request: Request) -> Answer:  # noqa: ARG001
+    """GET /v1/models."""
+    return Answer([openai.encode_models(spec for spec in MODELS.values() if spec.family in FAMILIES)], [_JSON])
+
+
+async def show_model(app: App, request: Request) -> Answer:
+    """GET /v1/models/{id}, the id raw or percent-encoded, and any other name of a model."""
+    name = unquote(request.path.partition("/models/")[2])
+    return Answer([openai.encode_model(name, app.gateway.names.find(name).spec)], [_JSON])
+
+
+async def live(app: App, request: Request) -> Answer:  # noqa: ARG001
+    """GET /health/live: the process answers."""
+    return Answer([b'{"status":"live"}'], [_JSON])
+
+
+async def ready(app: App, request: Request) -> Answer:  # noqa: ARG001
+    """GET /health/ready: there are credentials to call Bedrock with."""
+    if app.gateway.credentials is not None:
+        await app.gateway.credentials.get()
+    return Answer([b'{"status":"ready"}'], [_JSON])
+
+
+async def metrics(app: App, request: Request) -> Answer:  # noqa: ARG001
+    """GET /metrics, for Prometheus."""
+    body, content_type = app.gateway.metrics.expose()
+    return Answer([body], [(b"content-type", content_type.encode())])
+
+
+async def nothing(app: App, request: Request) -> Answer:  # noqa: ARG001
+    """Any other path."""
+    raise NotFound(f"Nothing lives at {_shown(request)}.")
+
+
+_GET: Final = ("GET", "HEAD")
+_EMBEDDINGS: Final = Route("embeddings", ("POST",), embeddings)
+_MODELS: Final = Route("models", _GET, list_models)
+_MODEL: Final = Route("model", _GET, show_model)
+_ROUTES: Final = {
+    "/v1/embeddings": _EMBEDDINGS,
+    "/embeddings": _EMBEDDINGS,
+    "/v1/models": _MODELS,
+    "/models": _MODELS,
+    "/health/live": Route("live", _GET, live, needs_key=False),
+    "/health/ready": Route("ready", _GET, ready, needs_key=False),
+    "/metrics": Route("metrics", _GET, metrics, needs_key=False),
+}
+_NOTHING: Final = Route("unknown", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), nothing)
+
+
+def _find_route(path: str) -> Route:
+    return _MODEL if path.startswith(("/v1/models/", "/models/")) else _NOTHING
+
+
+def _error(error: EmbedrockError, route: Route) -> Answer:
+    headers = [_JSON]
+    if error.hopeless:
+        headers.append((b"x-should-retry", b"false"))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+        headers.append((b"retry-after-ms", b"%d" % (error.retry_after_s * 1000)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(route.methods).encode()))
+    if isinstance(error, RequestTooLarge):
+        headers.append((b"connection", b"close"))  # the rest of the body is not worth reading
+    return Answer([openai.encode_error(error)], headers, error.status)
+
+
+async def _read_json(request: Request, limit: int) -> bytes:
+    """Return the body of a JSON request. Raises UnsupportedMedia, RequestTooLarge or Hangup."""
+    kind = request.headers.get(b"content-type", b"").lower().replace(b" ", b"")
+    if kind not in (b"application/json", b"application/json;charset=utf-8"):
+        raise UnsupportedMedia("Send the body as 'Content-Type: application/json', in UTF-8.")
+    if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMedia("Compressed bodies are not accepted.", code="unsupported_content_encoding")
+    if int(request.headers.get(b"content-length", b"0")) > limit:
+        raise _too_large(limit)
+    message = await request.receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        chunks = [body]
+        size = len(body)
+        while message.get("more_body"):
+            message = await request.receive()
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                raise _too_large(limit)
+        body = b"".join(chunks)
+    if message["type"] == "http.disconnect":
+        raise Hangup
+    return body
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than the {limit} bytes this gateway takes.")
+
+
+def _timeout(headers: dict[bytes, bytes]) -> float | None:
+    """Return the caller's own limit in seconds. Raises BadRequest when it is no positive whole number."""
+    value = headers.get(b"x-request-timeout-ms")
+    if value is None:
+        return None
+    if not value.isdigit() or not 0 < len(value) <= 12 or int(value) == 0:
+        raise BadRequest(
+            "'x-request-timeout-ms' must be a positive whole number.",
+            param="x-request-timeout-ms",
+            code="invalid_value",
+        )
+    return int(value) / 1000
+
+
+def _indexes(indexes: Iterable[int]) -> bytes:
+    return ",".join(map(str, indexes)).encode()
+
+
+def _shown(request: Request) -> str:
+    shown = f"{request.method} {request.path}"
+    return shown if shown.isascii() and shown.isprintable() and len(shown) <= _ERROR_MESSAGE_CHARS else "this path"

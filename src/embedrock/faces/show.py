@@ -1,0 +1,55 @@
+"""Tables for people, and files for numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedrock.catalog import ModelSpec
+
+_LABEL_CHARS = 44
+
+
+def similarity_table(labels: Sequence[str], rows: Sequence[NDArray[np.float32]]) -> str:
+    """Return the cosine similarity of each pair of vectors as a lower triangle; 1.00 means the same direction."""
+    matrix = np.stack(rows)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    cosines = matrix @ matrix.T
+    short = [_shorten(label) for label in labels]
+    width = max(map(len, short))
+    lines = [" " * (width + 5) + "".join(f"{i:>7}" for i in range(1, len(labels) + 1))]
+    for i, label in enumerate(short):
+        lines.append(f"{i + 1:>3}  {label:<{width}}" + "".join(f"{cosines[i, j]:>7.2f}" for j in range(i + 1)))
+    return "\n".join(lines)
+
+
+def models_table(specs: Iterable[ModelSpec]) -> str:
+    """Return one line a model: id, dimensions (the default first), texts a call, limits, price."""
+    rows = [("model", "dimensions", "texts a call", "tokens a text", "$ per million tokens")]
+    for spec in specs:
+        others = [str(size) for size in spec.dimensions if size != spec.default_dimensions]
+        price = spec.prices.text_per_million_tokens
+        rows.append(
+            (
+                spec.id,
+                ", ".join([str(spec.default_dimensions), *others]),
+                str(spec.max_inputs_per_call),
+                f"{spec.max_input_tokens:,}" if spec.max_input_tokens else "",
+                str(price) if price is not None else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def write_npy(rows: Sequence[NDArray[np.float32]], out: BinaryIO) -> None:
+    """Write the vectors as one array of shape (texts, dimensions), float32, in numpy's own format."""
+    np.save(out, np.stack(rows))
+
+
+def _shorten(label: str) -> str:
+    flat = " ".join(label.split())
+    return flat if len(flat) <= _LABEL_CHARS else flat[: _LABEL_CHARS - 1] + "…"

@@ -1,0 +1,23 @@
+"""What a family reads from one of Bedrock's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The vectors of one call, each the checked text of a JSON array, in the order of its inputs."""
+
+    vectors: list[bytes]
+    tokens: int | None  # None when AWS reported none
+
+
+def header_tokens(headers: Mapping[bytes, bytes]) -> int | None:
+    """Return the input tokens of a call from its header, or None when it is absent or no number.
+
+    Source: seen in live answers for Titan, Cohere and Nova; the sum over all inputs of the call.
+    """
+    value = headers.get(b"x-amzn-bedrock-input-token-count", b"")
+    return int(value) if value.isdigit() else None

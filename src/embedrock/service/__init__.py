@@ -1,0 +1,1 @@
+"""What is promised whatever the face: N inputs, N right vectors, in order, or one clear error."""

@@ -1,0 +1,41 @@
+"""When to try a failed call again, and after how long. The only place that retries.
+
+Delays are drawn from zero to a bound that doubles ("full jitter"), so callers that failed together do not come back
+together. A throttle waits longer than a blip: the quota refills by the second, a broken connection is whole at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from embedrock.errors import EmbedrockError, Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often one kind of failure is tried, and how long the waits may get."""
+
+    attempts: int
+    base_s: float
+    cap_s: float
+
+
+POLICIES: Final = {
+    Retry.THROTTLE: Policy(attempts=8, base_s=0.25, cap_s=8.0),
+    Retry.TRANSIENT: Policy(attempts=3, base_s=0.05, cap_s=2.0),
+    Retry.WARMING: Policy(attempts=5, base_s=1.0, cap_s=8.0),
+    Retry.ONCE: Policy(attempts=2, base_s=0.05, cap_s=0.05),
+}
+
+
+def next_wait(error: EmbedrockError, attempt: int, rng: Callable[[], float]) -> float | None:
+    """Return the seconds to wait before trying again, or None to give up.
+
+    `attempt` counts from 1; `rng` draws from [0, 1).
+    """
+    policy = POLICIES.get(error.retry)
+    if policy is None or attempt >= policy.attempts:
+        return None
+    return rng() * min(policy.base_s * 2.0 ** (attempt - 1), policy.cap_s)

@@ -1,0 +1,224 @@
+"""Settings: one frozen value, read from the environment and one YAML file, passed down.
+
+The environment wins over the file. Only this module reads either. A setting that is unknown, or that cannot be read,
+is an error that names it, and in the file its line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+PREFIX = "EMBEDROCK_"
+
+_DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message is one line that names it."""
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("is empty")
+    return value
+
+
+def _flag(value: str) -> bool:
+    match value.lower():
+        case "true" | "1" | "yes" | "on":
+            return True
+        case "false" | "0" | "no" | "off":
+            return False
+    raise ValueError("must be true or false")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if not low <= number <= high:
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _seconds(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("must be a number of seconds") from None
+    if not 0 < number <= 3600:
+        raise ValueError("must be more than 0 and at most 3600 seconds")
+    return number
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part for part in (item.strip() for item in value.split(",")) if part)
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _setting(parse: Callable[[str], Any], default: Any, explanation: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": explanation, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator decides. The fields with help are `EMBEDROCK_<NAME>`, or `<name>` in the file."""
+
+    host: str = _setting(_text, "127.0.0.1", "address to listen on; any other than loopback needs a key")
+    port: int = _setting(_whole(0, 65535), 4000, "port to listen on; 0 takes any free one")
+    api_key: tuple[str, ...] = _setting(
+        _list,
+        (),
+        "keys that callers may use, separated by commas; none: any key or none, on loopback only",
+        secret=True,
+    )
+    allow_no_auth: bool = _setting(_flag, False, "listen beyond loopback without keys")
+    max_body_bytes: int = _setting(_whole(1024, 2**31), 100_000_000, "largest request body, in bytes")
+    max_inputs: int = _setting(_whole(1, 1_000_000), 2048, "most inputs in a request")
+    empty_input: Literal["refuse", "space"] = _setting(
+        _choice("refuse", "space"), "refuse", 'what becomes of "" in a list: refuse it, or embed one space'
+    )
+    timeout_s: float = _setting(_seconds, 600.0, "longest a request may take, in seconds")
+    lanes: int = _setting(_whole(1, 1024), 64, "most calls to Bedrock in flight for one request")
+
+    #: names callers may use, and what they stand for; only in the file
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    #: ARNs that do not tell their model, and the model behind each; only in the file
+    arns: Mapping[str, str] = field(default_factory=dict)
+
+    # AWS's own variables.
+    regions: tuple[str, ...] = ()
+    runtime_url: str | None = None
+    bearer_token: str | None = None
+    ca_bundle: str | None = None
+    fips: bool = False
+    dual_stack: bool = False
+
+    #: Bedrock is the local emulator: no AWS credentials are looked for
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):
+            raise SettingsError("AWS_BEARER_TOKEN_BEDROCK is set, and a key is not sent to an endpoint without https")
+        if not self.api_key and not self.allow_no_auth and not _is_loopback(self.host):
+            raise SettingsError(
+                f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, listen on 127.0.0.1, "
+                "or set EMBEDROCK_ALLOW_NO_AUTH=true"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def documented() -> tuple[Field[Any], ...]:
+    """Return the fields that are `EMBEDROCK_…` variables, with their parser, help and secrecy in `metadata`."""
+    return tuple(f for f in fields(Settings) if "parse" in f.metadata)
+
+
+def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
+    """Return the settings of `environ` and of the file it names in EMBEDROCK_CONFIG; `overrides` win over both.
+
+    Raises SettingsError.
+    """
+    known = {f.name: f for f in documented()}
+    values: dict[str, Any] = {}
+    if config := environ.get(PREFIX + "CONFIG"):
+        values |= _read_file(Path(config), known)
+    for name, setting in known.items():
+        variable = PREFIX + name.upper()
+        if variable in environ:
+            values[name] = _parse(setting, environ[variable], variable)
+    values |= _aws(environ)
+    values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
+    if values["emulated"]:
+        values["bearer_token"] = None
+        values["regions"] = values["regions"] or ("us-east-1",)
+    return Settings(**(values | overrides))
+
+
+def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
+    regions = _list(environ.get("AWS_BEDROCK_REGIONS", ""))
+    if not regions:
+        regions = next(((environ[name],) for name in _DEFAULT_REGION_VARIABLES if environ.get(name)), ())
+    url = environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or environ.get("AWS_ENDPOINT_URL") or None
+    if url and not url.startswith(("http://", "https://")):
+        raise SettingsError("AWS_ENDPOINT_URL_BEDROCK_RUNTIME must start with http:// or https://")
+    return {
+        "regions": regions,
+        "runtime_url": url,
+        "bearer_token": environ.get("AWS_BEARER_TOKEN_BEDROCK") or None,
+        "ca_bundle": environ.get("AWS_CA_BUNDLE") or None,
+        "fips": environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
+        "dual_stack": environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
+    }
+
+
+def _parse(setting: Field[Any], value: str, where: str) -> Any:
+    try:
+        return setting.metadata["parse"](value)
+    except ValueError as exc:
+        shown = "" if setting.metadata["secret"] or not value else f" (it is {value[:60]!r})"
+        raise SettingsError(f"{where} {exc}{shown}") from None
+
+
+def _read_file(path: Path, known: Mapping[str, Field[Any]]) -> dict[str, Any]:
+    import yaml  # most users have no file
+
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as exc:
+        raise SettingsError(f"{path}: {exc.strerror or 'cannot be read'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        raise SettingsError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise SettingsError(f"{path}: the file must be a mapping of settings")
+    values: dict[str, Any] = {}
+    for key_node, value_node in root.value:
+        name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        if name in values:
+            raise SettingsError(f"{where}: {name} is there twice")
+        if name in ("aliases", "arns"):
+            values[name] = _read_mapping(value_node, f"{where}: {name}")
+        elif name in known:
+            values[name] = _parse(known[name], _scalar_or_list(value_node, f"{where}: {name}"), f"{where}: {name}")
+        else:
+            raise SettingsError(f"{where}: unknown setting {name[:60]!r}")
+    return values
+
+
+def _scalar_or_list(node: Any, where: str) -> str:
+    match node.id:
+        case "scalar":
+            return cast("str", node.value)
+        case "sequence" if all(item.id == "scalar" for item in node.value):
+            return ",".join(item.value for item in node.value)
+    raise SettingsError(f"{where} must be one value, or a list of values")
+
+
+def _read_mapping(node: Any, where: str) -> dict[str, str]:
+    if node.id != "mapping" or any(k.id != "scalar" or v.id != "scalar" for k, v in node.value):
+        raise SettingsError(f"{where} must be a mapping of names")
+    return {k.value: v.value for k, v in node.value}

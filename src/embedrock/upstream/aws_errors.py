@@ -1,0 +1,131 @@
+"""What an AWS error means to our caller, and whether to try again. One table.
+
+AWS names an error in `x-amzn-ErrorType` (the part before the first colon) or in the body's `__type` or `code`; its
+text is in `message`, or `Message` when the authorization layer made it. A load balancer in front may answer HTML:
+then only the status speaks. AWS's texts are matched on parts and never passed on: they can hold ARNs and account ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from embedrock.errors import (
+    BadRequest,
+    ContextTooLong,
+    EmbedrockError,
+    ModelAccessDenied,
+    ModelNotFound,
+    ModelNotSupported,
+    ModelWarming,
+    Retry,
+    Unavailable,
+    UpstreamAuthFailed,
+    UpstreamQuota,
+    UpstreamThrottled,
+    UpstreamTimeout,
+)
+
+#: AWS no longer takes the credentials; others may do.
+REFUSED_CREDENTIALS = frozenset(
+    {"ExpiredTokenException", "UnrecognizedClientException", "RequestExpired", "InvalidClientTokenId"}
+)
+_REFUSED_SIGNATURES = frozenset(
+    {
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "NotAuthorized",
+    }
+)
+
+
+def name_and_text(headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, str]:
+    """Return AWS's name of an error and its text; empty strings for what is not there."""
+    try:
+        members = msgspec.json.decode(body, type=dict[str, object])
+    except msgspec.MsgspecError:
+        members = {}
+    named = headers.get(b"x-amzn-errortype", b"").decode("latin-1") or members.get("__type") or members.get("code")
+    name = str(named or "").split(":")[0].rpartition("#")[2]
+    return name, str(members.get("message") or members.get("Message") or "")
+
+
+def to_error(status: int, name: str, text: str, original_status: int | None = None) -> EmbedrockError:
+    """Return our error for one of AWS's.
+
+    `original_status` is the `originalStatusCode` of a ModelErrorException.
+    """
+    match name:
+        case "ThrottlingException":
+            return UpstreamThrottled(
+                "Bedrock is throttling this model; the request was retried and did not get through."
+            )
+        case "ModelNotReadyException":
+            return ModelWarming("Bedrock is still loading this model.")
+        case "ModelTimeoutException":
+            return UpstreamTimeout("The model did not answer in the time Bedrock gives it.", retry=Retry.ONCE)
+        case "ModelErrorException":
+            return _model_error(original_status)
+        case "ServiceQuotaExceededException":
+            return UpstreamQuota("A service quota of the AWS account is exceeded.")
+        case "ValidationException":
+            return _validation(text)
+        case "AccessDeniedException" if "API Key" in text:
+            return UpstreamAuthFailed("AWS refused the gateway's Bedrock API key.")
+        case "AccessDeniedException":
+            return ModelAccessDenied(
+                "The gateway's AWS credentials may not use this model: the IAM action is bedrock:InvokeModel.",
+                param="model",
+            )
+        case "ResourceNotFoundException":
+            return _not_found(text)
+        case _ if name in REFUSED_CREDENTIALS or name in _REFUSED_SIGNATURES or "Signature expired" in text:
+            return UpstreamAuthFailed("AWS refused the gateway's credentials.")
+    return _by_status(status)
+
+
+def _by_status(status: int) -> EmbedrockError:
+    if status == 429:
+        return UpstreamThrottled("Bedrock is throttling this model; the request was retried and did not get through.")
+    if status == 408:
+        return UpstreamTimeout("Bedrock did not answer in time.", retry=Retry.ONCE)
+    if status in (401, 403):
+        return UpstreamAuthFailed("AWS refused the gateway's credentials.")
+    if status == 404:
+        return ModelNotFound("Bedrock does not know this model in this region.", param="model")
+    if 400 <= status < 500:
+        return BadRequest("Bedrock refused the request as invalid.")
+    return Unavailable("Bedrock is not available at the moment.", retry=Retry.TRANSIENT)
+
+
+def _model_error(original_status: int | None) -> EmbedrockError:
+    if original_status is not None and 400 <= original_status < 500:
+        return BadRequest("The model refused the request.")
+    return Unavailable("The model failed inside Bedrock.", retry=Retry.ONCE)
+
+
+def _not_found(text: str) -> EmbedrockError:
+    if "end of its life" in text:
+        return ModelNotFound("This model version has reached the end of its life on Bedrock.", param="model")
+    if "Legacy" in text:
+        return ModelNotFound(
+            "This model is marked as legacy, and the AWS account has not used it in the last 30 days.", param="model"
+        )
+    return ModelNotFound("Bedrock does not know this model in this region.", param="model")
+
+
+def _validation(text: str) -> EmbedrockError:
+    if "model identifier is invalid" in text:
+        return ModelNotFound("Bedrock does not know this model in this region.", param="model")
+    if "on-demand throughput" in text:
+        return ModelNotSupported(
+            "In this region the model can only be called through an inference profile.", param="model"
+        )
+    if "Too many input tokens" in text or "too long for requested model" in text or "expected maxLength" in text:
+        return ContextTooLong("A text is longer than this model reads.")
+    if "Operation not allowed" in text or "not authorized" in text:
+        return ModelAccessDenied("AWS does not let this account use the model yet.", param="model")
+    return BadRequest("Bedrock refused the request as invalid.")

@@ -1,0 +1,132 @@
+"""InvokeModel: one attempt is sign, send, read all, parse, check.
+
+What breaks in the body breaks the attempt like what breaks before it, so the layer above sees one error either way
+and retries both. Only refused credentials are dealt with here: refreshed once for everybody, and the call replayed.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from embedrock.errors import UpstreamTimeout
+from embedrock.upstream import aws_errors
+from embedrock.upstream.connection import Pool, Response
+from embedrock.upstream.credentials import CredentialSource
+from embedrock.upstream.sigv4 import Credentials, RequestSigner
+
+T = TypeVar("T")
+
+_CALLS_KEPT: Final = 1024  # a caller may spell a profile's ARN in as many ways as there are accounts
+_JSON: Final = {"accept": "application/json", "content-type": "application/json"}
+
+
+def endpoint(region: str, *, fips: bool = False, dual_stack: bool = False) -> str:
+    """Return the URL of a region's runtime endpoint. Source: AWS service endpoints, `bedrock-runtime`."""
+    host = "bedrock-runtime-fips" if fips else "bedrock-runtime"
+    return f"https://{host}.{region}.{'api.aws' if dual_stack else 'amazonaws.com'}"
+
+
+class _ModelErrorBody(msgspec.Struct):
+    originalStatusCode: int | None = None  # noqa: N815  # AWS's name
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is the same in every call of one model."""
+
+    head: bytes
+    signer: RequestSigner
+
+
+class Bedrock:
+    """The runtime API of one region. `credentials` None means that `bearer` is sent instead of a signature."""
+
+    def __init__(
+        self,
+        region: str,
+        url: str,
+        *,
+        credentials: CredentialSource | None,
+        bearer: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        host = parts.hostname or ""
+        self.region = region
+        self._prefix = parts.path.rstrip("/")
+        self._host = host if port == (443 if secure else 80) else f"{host}:{port}"
+        self._pool = Pool(host, port, tls=(tls or ssl.create_default_context()) if secure else None)
+        self._credentials = credentials
+        self._bearer = bearer
+        self._clock = clock
+        self._calls: dict[str, _Call] = {}
+
+    async def invoke(self, model_id: str, body: bytes, parse: Callable[[Response], T], *, timeout_s: float) -> T:
+        """Send `body` to `model_id` and return what `parse` makes of the answer. One attempt.
+
+        Raises what `parse` raises, and the error that stands for AWS's.
+        """
+        return parse(await self._send(model_id, body, timeout_s))
+
+    def close(self) -> None:
+        self._pool.close()
+
+    async def _send(self, model_id: str, body: bytes, timeout_s: float) -> Response:
+        if timeout_s <= 0:
+            raise UpstreamTimeout("The request's time is up.")
+        call = self._calls.get(model_id) or self._prepare(model_id)
+        if self._credentials is None:
+            return _checked(await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s))
+        credentials = await self._credentials.get()
+        response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
+        if response.status in (400, 403):
+            name, text = aws_errors.name_and_text(response.headers, response.body)
+            if name in aws_errors.REFUSED_CREDENTIALS or "Signature expired" in text:
+                credentials = await self._credentials.replace(credentials)
+                response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
+        return _checked(response)
+
+    def _prepare(self, model_id: str) -> _Call:
+        path = f"{self._prefix}/model/{quote(model_id, safe='-_.~')}/invoke"
+        call = _Call(
+            f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\naccept: application/json\r\n"
+            f"content-type: application/json\r\nuser-agent: embedrock\r\n".encode(),
+            RequestSigner("POST", self._host, path, _JSON, region=self.region, service="bedrock"),
+        )
+        if len(self._calls) >= _CALLS_KEPT:
+            self._calls.clear()
+        self._calls[model_id] = call
+        return call
+
+    def _signed(self, call: _Call, body: bytes, credentials: Credentials) -> bytes:
+        date, authorization = call.signer.sign(body, credentials, self._clock())
+        token = f"x-amz-security-token: {credentials.token}\r\n" if credentials.token else ""
+        headers = f"x-amz-date: {date}\r\n{token}authorization: {authorization}\r\ncontent-length: {len(body)}\r\n\r\n"
+        return b"%b%b%b" % (call.head, headers.encode(), body)
+
+    def _with_bearer(self, call: _Call, body: bytes) -> bytes:
+        headers = f"authorization: Bearer {self._bearer}\r\ncontent-length: {len(body)}\r\n\r\n"
+        return b"%b%b%b" % (call.head, headers.encode(), body)
+
+
+def _checked(response: Response) -> Response:
+    if response.status == 200:
+        return response
+    name, text = aws_errors.name_and_text(response.headers, response.body)
+    original = None
+    if name == "ModelErrorException":
+        try:
+            original = msgspec.json.decode(response.body, type=_ModelErrorBody).originalStatusCode
+        except msgspec.MsgspecError:
+            original = None
+    raise aws_errors.to_error(response.status, name, text, original)

@@ -1,0 +1,199 @@
+"""Pooled HTTP/1.1 to one host, over TLS or plain.
+
+One request at a time on a connection, its answer read whole. A connection goes back to the pool only when its answer
+was read to the last byte and the peer keeps it open; after an error, a timeout or a cancellation it is closed, so no
+reply can ever reach another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from typing import NamedTuple, cast
+
+import httptools
+
+from embedrock.errors import Retry, Unavailable, UpstreamTimeout
+
+
+class Response(NamedTuple):
+    """One answer, read whole. Header names are in lower case; of a repeated header the last one stays."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+class _Stale(Exception):
+    """A kept connection turned out to be closed before it answered anything."""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection. The httptools parser calls the `on_…` methods."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._headers: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self._used = False  # has answered at least once
+        self._started = False  # a byte of the present answer arrived
+        self.idle_since = 0.0
+        self.open = False
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Response:
+        """Send `request` and return its answer. Raises UpstreamTimeout, Unavailable or _Stale."""
+        loop = asyncio.get_running_loop()
+        if self._transport is None or not self.open:
+            raise _Stale
+        self._waiter = loop.create_future()
+        self._timer = loop.call_later(timeout_s, self._time_out)
+        self._started = False
+        self._transport.write(request)
+        try:
+            return await self._waiter
+        except BaseException:
+            self.close()  # also when cancelled: the answer may still be on its way
+            raise
+        finally:
+            self._timer.cancel()
+            self._waiter = None
+
+    def close(self) -> None:
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None or self._waiter.done():
+            self.close()  # nobody asked: whatever this is, it is nobody's answer
+            return
+        self._started = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._fail(Unavailable("Bedrock's answer was not HTTP.", retry=Retry.TRANSIENT))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.open = False
+        if self._used and not self._started:
+            self._fail(_Stale())
+        else:
+            self._fail(Unavailable("The connection to Bedrock broke.", retry=Retry.TRANSIENT))
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+        self._chunks = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self._parser.should_keep_alive():
+            self.open = False
+        self._used = True
+        status = self._parser.get_status_code()
+        if self._waiter is None or self._waiter.done():
+            self.close()  # a second answer to one request
+        elif status >= 200:  # a 100 Continue is not yet the answer
+            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._waiter.set_result(Response(status, self._headers, body))
+
+    def _time_out(self) -> None:
+        self._fail(UpstreamTimeout("Bedrock did not answer in time.", retry=Retry.TRANSIENT))
+
+    def _fail(self, error: Exception) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+
+class Pool:
+    """Connections to one host and port: newest first, at most `size`, none older than `keep_alive_s` unused."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        size: int = 512,
+        keep_alive_s: float = 50.0,  # load balancers and NAT drop idle connections after 60 s and more
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._keep_alive_s = keep_alive_s
+        self._connect_timeout_s = connect_timeout_s
+        self._slots = asyncio.Semaphore(size)
+        self._idle: deque[_Connection] = deque()
+
+    async def request(self, request: bytes, *, timeout_s: float) -> Response:
+        """Send a whole HTTP request and return its answer.
+
+        Raises UpstreamTimeout when the answer takes longer than `timeout_s`, Unavailable when there is none.
+        """
+        async with self._slots:
+            if kept := self._take():
+                try:
+                    return await self._exchange(kept, request, timeout_s)
+                except _Stale:
+                    pass  # closed while it lay idle: not an attempt, a fresh connection takes over
+            return await self._exchange(await self._connect(), request, timeout_s)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _exchange(self, connection: _Connection, request: bytes, timeout_s: float) -> Response:
+        response = await connection.exchange(request, timeout_s)
+        if connection.open:
+            connection.idle_since = time.monotonic()
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return response
+
+    def _take(self) -> _Connection | None:
+        oldest_allowed = time.monotonic() - self._keep_alive_s
+        while self._idle and (self._idle[0].idle_since < oldest_allowed or not self._idle[0].open):
+            self._idle.popleft().close()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                return connection
+        return None
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                _, connection = await loop.create_connection(
+                    _Connection,
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+        except TimeoutError as exc:
+            raise Unavailable("Bedrock could not be reached in time.", retry=Retry.TRANSIENT) from exc
+        except ssl.SSLCertVerificationError as exc:
+            raise Unavailable("Bedrock's TLS certificate is not trusted; see AWS_CA_BUNDLE.") from exc
+        except OSError as exc:
+            raise Unavailable("Bedrock could not be reached.", retry=Retry.TRANSIENT) from exc
+        return connection

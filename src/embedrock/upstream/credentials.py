@@ -1,0 +1,133 @@
+"""AWS credentials from botocore's chain, refreshed off the event loop, by one task for everybody.
+
+botocore does the finding: environment, files, SSO, web identity, container and instance roles. It blocks while it
+asks a metadata service, so it runs in a thread. Credentials at hand are used while fresh ones are fetched, and go on
+being used when that fails, until AWS itself refuses them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from embedrock.errors import UpstreamAuthFailed
+from embedrock.upstream.sigv4 import Credentials
+
+_log = logging.getLogger(__name__)
+
+_CHECK_EVERY_S = 60.0  # botocore refreshes from 15 minutes before the end; asking it each minute is early enough
+
+
+class CredentialSource(Protocol):
+    """Where the upstream gets its credentials."""
+
+    async def get(self) -> Credentials:
+        """Return credentials to sign with. Raises UpstreamAuthFailed when there are none."""
+
+    async def replace(self, refused: Credentials) -> Credentials:
+        """Return other credentials than the `refused` ones. Raises UpstreamAuthFailed when there are none."""
+
+
+class FixedCredentials:
+    """Credentials that never change."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def get(self) -> Credentials:
+        return self._credentials
+
+    async def replace(self, refused: Credentials) -> Credentials:  # noqa: ARG002
+        raise UpstreamAuthFailed("AWS refused the gateway's credentials.")
+
+
+class ChainCredentials:
+    """Credentials from botocore's chain. `load` blocks; it returns None when the chain finds nothing."""
+
+    def __init__(
+        self,
+        load: Callable[[bool], Credentials | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._current: Credentials | None = None
+        self._check_at = 0.0
+        self._refresh: asyncio.Task[Credentials] | None = None
+
+    async def get(self) -> Credentials:
+        if self._current is None:
+            return await self._refreshed(anew=False)
+        if self._clock() >= self._check_at:
+            self._check_at = self._clock() + _CHECK_EVERY_S
+            self._start(anew=False)  # in the background; what is at hand still holds
+        return self._current
+
+    async def replace(self, refused: Credentials) -> Credentials:
+        if self._current == refused:
+            await self._refreshed(anew=True)
+        if self._current is None or self._current == refused:
+            raise UpstreamAuthFailed("AWS refused the gateway's credentials, and the chain has no others.")
+        return self._current
+
+    async def _refreshed(self, *, anew: bool) -> Credentials:
+        # Shielded: a caller who hangs up does not stop the refresh others wait for.
+        return await asyncio.shield(self._start(anew=anew))
+
+    def _start(self, *, anew: bool) -> asyncio.Task[Credentials]:
+        if self._refresh is None:
+            self._refresh = asyncio.create_task(self._fetch(anew))
+            self._refresh.add_done_callback(self._finished)
+        return self._refresh
+
+    async def _fetch(self, anew: bool) -> Credentials:
+        found = await asyncio.to_thread(self._load, anew)
+        if found is None:
+            raise UpstreamAuthFailed("The gateway has no AWS credentials.")
+        self._current = found
+        self._check_at = self._clock() + _CHECK_EVERY_S
+        return found
+
+    def _finished(self, task: asyncio.Task[Credentials]) -> None:
+        self._refresh = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("AWS credentials could not be refreshed: %s", type(error).__name__)
+
+
+def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | None]:
+    """Return the blocking loader of ChainCredentials: botocore's default chain, for `profile` or the usual one."""
+    held: list[object] = []  # botocore's own credentials object, which refreshes itself when asked in time
+
+    def load(anew: bool) -> Credentials | None:
+        import botocore.exceptions  # 60 ms and 15 MB that a gateway on the emulator does not need
+        import botocore.session
+
+        try:
+            if anew or not held:
+                held[:] = [botocore.session.Session(profile=profile).get_credentials()]
+            if held[0] is None:
+                held.clear()
+                return None
+            frozen = held[0].get_frozen_credentials()  # type: ignore[attr-defined]
+        except (botocore.exceptions.BotoCoreError, OSError) as exc:
+            held.clear()
+            raise UpstreamAuthFailed("The gateway's AWS credentials could not be loaded.") from exc
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    return load
+
+
+def chain_region() -> str | None:
+    """Return the region of the AWS profile in use, or None."""
+    import botocore.exceptions  # see chain_loader
+    import botocore.session
+
+    try:
+        region: str | None = botocore.session.Session().get_config_variable("region")
+    except botocore.exceptions.BotoCoreError:
+        return None
+    return region

@@ -1,0 +1,81 @@
+"""AWS Signature Version 4, with everything cached that does not change from call to call.
+
+Only the body, the second and the credentials change between two calls of a model, so the canonical request is kept
+as the text before and after `x-amz-date`, and the signing key is derived once a day.
+
+The canonical path is the path on the wire percent-encoded once more: `%3A` is signed as `%253A`.
+Source: AWS General Reference, Signature Version 4; checked against botocore in the tests.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """AWS credentials; `token` for temporary ones."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+class RequestSigner:
+    """Signs requests of one shape: method, host, path and headers stay, body, time and credentials change.
+
+    `path` is as it goes over the wire, percent-encoded. `headers` are the ones to sign besides `host`, `x-amz-date`
+    and the session token.
+    """
+
+    def __init__(
+        self, method: str, host: str, path: str, headers: Mapping[str, str], *, region: str, service: str
+    ) -> None:
+        values = {name.lower(): " ".join(value.split()) for name, value in headers.items()} | {"host": host}
+        before = sorted(name for name in values if name < "x-amz-date")
+        after = sorted(name for name in values if name > "x-amz-date")
+        if any(name < "x-amz-security-token" for name in after):
+            raise ValueError("a signed header sorts between x-amz-date and x-amz-security-token")
+        self._head = f"{method}\n{quote(path, safe='/-_.~')}\n\n" + "".join(f"{n}:{values[n]}\n" for n in before)
+        self._tail = "".join(f"{n}:{values[n]}\n" for n in after)
+        self._names = ";".join([*before, "x-amz-date", *after])
+        self._names_with_token = ";".join([*before, "x-amz-date", "x-amz-security-token", *after])
+        self._region = region
+        self._service = service
+        self._second = -1
+        self._amz_date = ""
+        self._scope = ""
+        self._key_of: tuple[str, Credentials] | None = None
+        self._key = b""
+
+    def sign(self, body: bytes, credentials: Credentials, now: float) -> tuple[str, str]:
+        """Return the values of `X-Amz-Date` and `Authorization` for `body` at `now`, in seconds since the epoch."""
+        if self._second != int(now):
+            self._second = int(now)
+            self._amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+            self._scope = f"{self._amz_date[:8]}/{self._region}/{self._service}/aws4_request"
+        if credentials.token is None:
+            names, token = self._names, ""
+        else:
+            names, token = self._names_with_token, f"x-amz-security-token:{credentials.token}\n"
+        canonical = f"{self._head}x-amz-date:{self._amz_date}\n{token}{self._tail}\n{names}\n{sha256(body).hexdigest()}"
+        to_sign = f"AWS4-HMAC-SHA256\n{self._amz_date}\n{self._scope}\n{sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(self._signing_key(credentials), to_sign.encode(), "sha256").hex()
+        return self._amz_date, (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{self._scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
+
+    def _signing_key(self, credentials: Credentials) -> bytes:
+        day = self._amz_date[:8]
+        if self._key_of != (day, credentials):
+            key = f"AWS4{credentials.secret_key}".encode()
+            for part in (day, self._region, self._service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key, self._key_of = key, (day, credentials)
+        return self._key

@@ -1,0 +1,1 @@
+"""One module per public dialect: bytes to what is asked, what was found to bytes. No I/O."""

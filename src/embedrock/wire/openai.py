@@ -1,0 +1,161 @@
+"""OpenAI's embeddings, models and errors, as its API reference has them.
+
+A member that is null counts as absent. An unknown member is refused: an option that is silently ignored is a wrong
+answer. `encoding_format` is answered here and never forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import msgspec
+
+from embedrock import vectors
+from embedrock.catalog import ModelSpec, Prices
+from embedrock.errors import BadRequest, EmbedrockError
+from embedrock.wire import strict_json
+
+_MEMBERS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
+_RENDERERS: Final[dict[str, Callable[[bytes], bytes]]] = {"float": vectors.as_json, "base64": vectors.as_base64}
+_CHUNK_BYTES: Final = 65536  # large answers go out in pieces of about this size: joined whole they cost a third more
+_PRICES: Final = tuple(field.name for field in fields(Prices))
+_MAX_USER_CHARS: Final = 512
+_MAX_METADATA: Final = (16, 64, 512)  # pairs, characters a key, characters a value: OpenAI's limits for metadata
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsRequest:
+    """A body of `POST /v1/embeddings`, its shape checked; `input` is checked by who embeds it."""
+
+    model: str
+    input: object
+    render: Callable[[bytes], bytes]
+    dimensions: int | None
+
+
+def decode_request(body: bytes) -> EmbeddingsRequest:
+    """Return what `body` asks for. Raises BadRequest naming the member that is wrong."""
+    members = strict_json.decode_object(body)
+    for name in members.keys() - _MEMBERS:
+        shown = name if name.isprintable() and len(name) <= 100 else "…"
+        raise BadRequest(f"Unknown parameter: '{shown}'.", param=shown, code="unsupported_parameter")
+    _check_user(members.get("user"))
+    _check_metadata(members.get("metadata"))
+    return EmbeddingsRequest(
+        _model(members.get("model")),
+        members.get("input"),
+        _renderer(members.get("encoding_format")),
+        _dimensions(members.get("dimensions")),
+    )
+
+
+def _model(value: object) -> str:
+    if value is None or value == "":
+        raise BadRequest("'model' is missing.", param="model", code="invalid_value")
+    if not isinstance(value, str):
+        raise BadRequest("'model' must be a string.", param="model", code="invalid_type")
+    return value
+
+
+def _renderer(value: object) -> Callable[[bytes], bytes]:
+    if value is None:
+        return vectors.as_json
+    if not isinstance(value, str):
+        raise BadRequest("'encoding_format' must be a string.", param="encoding_format", code="invalid_type")
+    if value not in _RENDERERS:
+        raise BadRequest(
+            "'encoding_format' must be 'float' or 'base64'.", param="encoding_format", code="invalid_value"
+        )
+    return _RENDERERS[value]
+
+
+def _dimensions(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadRequest("'dimensions' must be an integer.", param="dimensions", code="invalid_type")
+    if value < 1:
+        raise BadRequest("'dimensions' must be at least 1.", param="dimensions", code="invalid_value")
+    return value
+
+
+def _check_user(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise BadRequest("'user' must be a string.", param="user", code="invalid_type")
+    if len(value) > _MAX_USER_CHARS or not value.isprintable():
+        raise BadRequest(
+            f"'user' must be at most {_MAX_USER_CHARS} printable characters.", param="user", code="invalid_value"
+        )
+
+
+def _check_metadata(value: object) -> None:
+    if value is None:
+        return
+    pairs, key_chars, value_chars = _MAX_METADATA
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise BadRequest("'metadata' must be an object of strings.", param="metadata", code="invalid_type")
+    if len(value) > pairs or any(len(key) > key_chars or len(text) > value_chars for key, text in value.items()):
+        raise BadRequest(
+            f"'metadata' takes at most {pairs} pairs, keys of {key_chars} and values of {value_chars} characters.",
+            param="metadata",
+            code="invalid_value",
+        )
+
+
+def encode_response(model: str, embeddings: Sequence[bytes], tokens: int) -> list[bytes]:
+    """Return the answer's body in pieces. `embeddings` are JSON values, one an input, in its order."""
+    tail = b'],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (
+        msgspec.json.encode(model),
+        tokens,
+        tokens,
+    )
+    if len(embeddings) == 1:
+        return [b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":' + embeddings[0] + b"}" + tail]
+    pieces: list[bytes] = []
+    piece: list[bytes] = [b'{"object":"list","data":[']
+    size = 0
+    for index, embedding in enumerate(embeddings):
+        piece += (b'%b{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index), embedding, b"}")
+        size += len(embedding)
+        if size >= _CHUNK_BYTES:
+            pieces.append(b"".join(piece))
+            piece, size = [], 0
+    piece.append(tail)
+    pieces.append(b"".join(piece))
+    return pieces
+
+
+def encode_error(error: EmbedrockError) -> bytes:
+    """Return the error envelope: message, type, param and code, all four always there."""
+    members = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": members})
+
+
+def encode_models(specs: Iterable[ModelSpec]) -> bytes:
+    """Return the answer of `GET /v1/models`."""
+    return msgspec.json.encode({"object": "list", "data": [_model_object(spec.id, spec) for spec in specs]})
+
+
+def encode_model(name: str, spec: ModelSpec) -> bytes:
+    """Return the answer of `GET /v1/models/{name}`."""
+    return msgspec.json.encode(_model_object(name, spec))
+
+
+def _model_object(name: str, spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": spec.provider.lower(),
+        "supported_features": ["bedrock_embeddings"],
+        "input_modalities": list(spec.input_modalities),
+        "dimensions": list(spec.dimensions),
+        "default_dimensions": spec.default_dimensions,
+        "max_inputs": spec.max_inputs_per_call,
+        "max_input_tokens": spec.max_input_tokens,
+        "prices": {name: str(price) for name in _PRICES if (price := getattr(spec.prices, name)) is not None},
+    }

@@ -1,0 +1,31 @@
+"""A local Bedrock for embedding models: same paths, bodies, refusals; vectors made from the words of the text.
+
+Start it with `python -m bedrock_emulator`. What it answers can be computed in any process with `expected_vectors`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from . import json_body
+from .models import FAMILIES
+
+__all__ = ["expected_vectors"]
+
+
+def expected_vectors(model_id: str, body: dict[str, Any] | bytes | str) -> list[list[float]]:
+    """Return the vectors the emulator answers for an InvokeModel body, one per input, in input order.
+
+    The numbers are the float64 values of the printed text, so they equal a parsed answer exactly. Floats when the body
+    asks for them, else the numbers of the first other type asked for.
+
+    Raises KeyError for a model the emulator does not embed with, `errors.AwsError` for a body it refuses.
+    """
+    if isinstance(body, dict):
+        body = json.dumps(body)  # not orjson, which refuses lone surrogates
+    sent = body.encode() if isinstance(body, str) else body
+    family = FAMILIES[model_id]
+    return family.vectors(orjson.loads(family.invoke(model_id, json_body.parse(sent)).body))

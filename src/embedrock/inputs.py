@@ -13,15 +13,14 @@ Whitespace is text. NUL passes. A lone surrogate, which JSON can spell and UTF-8
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from embedrock.errors import BadRequest
 
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(NamedTuple):
     """The texts of one request, in its order."""
 
     values: list[str]

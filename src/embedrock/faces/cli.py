@@ -7,11 +7,11 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -19,6 +19,9 @@ import typer
 from embedrock import __version__, settings
 from embedrock.errors import EmbedrockError
 from embedrock.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from embedrock.vectors import Render
 
 # Typer brings its own click; the base of its errors has no public name of its own.
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -152,7 +155,7 @@ def embed(
     from embedrock import vectors  # numpy and the rest cost a third of a second
     from embedrock.faces import show
 
-    numbers = similarity or format is Format.npy
+    render: Render[Any] = vectors.as_float32 if similarity or format is Format.npy else vectors.as_json
     with _emulator_for(emulator):
         chosen = _settings(config)
         rows, tokens = asyncio.run(
@@ -161,7 +164,7 @@ def embed(
                 texts,
                 model,
                 dimensions,
-                cast("Callable[[bytes], Any]", vectors.as_float32 if numbers else vectors.as_json),
+                render,
             )
         )
     if similarity:
@@ -221,7 +224,7 @@ def _upstream(chosen: Settings, emulator_url: str | None) -> str:
 
 
 async def _embed(
-    chosen: Settings, texts: Sequence[str], model: str, dimensions: int | None, render: Callable[[bytes], Any]
+    chosen: Settings, texts: Sequence[str], model: str, dimensions: int | None, render: Render[Any]
 ) -> tuple[list[Any], int]:
     from embedrock.wiring import open_gateway
 

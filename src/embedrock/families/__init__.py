@@ -23,9 +23,10 @@ class Family(Protocol):
         `dimensions` is None when the caller asked for none.
         """
 
-    def parse_response(self, body: bytes, headers: Mapping[bytes, bytes], count: int, dimensions: int) -> Answer:
-        """Return `count` checked vectors of `dimensions` numbers, in order, and the tokens AWS reports.
+    def parse_response(self, body: bytes, headers: Mapping[bytes, bytes], count: int) -> Answer:
+        """Return `count` vectors, in order, and the tokens AWS reports.
 
+        The vectors are cut out, not looked at: who renders them checks them.
         Raises InvalidUpstream on any other answer.
         """
 

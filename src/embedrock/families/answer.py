@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The vectors of one call, each the checked text of a JSON array, in the order of its inputs."""
+class Answer(NamedTuple):
+    """The vectors of one call, each the text of a JSON array, not checked yet, in the order of its inputs."""
 
     vectors: list[bytes]
     tokens: int | None  # None when AWS reported none

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import random
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from embedrock import inputs
 from embedrock.catalog import ModelSpec, Names, Target
@@ -24,6 +24,7 @@ from embedrock.service.retry import next_wait
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock
 from embedrock.upstream.connection import Response
+from embedrock.vectors import Render
 
 V = TypeVar("V")
 
@@ -39,8 +40,7 @@ class Options:
     attempt_timeout_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply(Generic[V]):
+class Reply(NamedTuple, Generic[V]):
     """The vectors of one request, one an input, in its order, and what they took."""
 
     vectors: list[V]
@@ -60,7 +60,7 @@ class _Work(Generic[V]):
     texts: Texts
     dimensions: int | None
     size: int  # numbers a vector: `dimensions`, or the model's default
-    render: Callable[[bytes], V]
+    render: Render[V]
     deadline: float
     vectors: list[V]
     tokens: int = 0
@@ -82,13 +82,13 @@ class Embedder:
         model: str,
         value: object,
         *,
-        render: Callable[[bytes], V],
+        render: Render[V],
         dimensions: int | None = None,
         timeout_s: float | None = None,
     ) -> Reply[V]:
         """Return `render` of one vector per input in `value`, in order.
 
-        `render` gets a vector as the checked text of a JSON array. `timeout_s` can only shorten the operator's limit.
+        `timeout_s` can only shorten the operator's limit.
         Raises EmbedrockError; a request that is refused is refused before anything is sent.
         """
         options = self._options
@@ -144,8 +144,8 @@ class Embedder:
         """Call Bedrock until it answers or trying again makes no sense."""
 
         def parse(response: Response) -> tuple[list[V], int | None]:
-            answer = work.family.parse_response(response.body, response.headers, count, work.size)
-            return [work.render(array) for array in answer.vectors], answer.tokens
+            answer = work.family.parse_response(response.body, response.headers, count)
+            return [work.render(array, work.size) for array in answer.vectors], answer.tokens
 
         target = work.target
         upstream = self._upstreams[target.region]

@@ -6,32 +6,32 @@ answer. `encoding_format` is answered here and never forwarded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from embedrock import vectors
 from embedrock.catalog import ModelSpec, Prices
 from embedrock.errors import BadRequest, EmbedrockError
+from embedrock.vectors import Render
 from embedrock.wire import strict_json
 
 _MEMBERS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
-_RENDERERS: Final[dict[str, Callable[[bytes], bytes]]] = {"float": vectors.as_json, "base64": vectors.as_base64}
+_RENDERERS: Final[dict[str, Render[bytes]]] = {"float": vectors.as_json, "base64": vectors.as_base64}
 _CHUNK_BYTES: Final = 65536  # large answers go out in pieces of about this size: joined whole they cost a third more
 _PRICES: Final = tuple(field.name for field in fields(Prices))
 _MAX_USER_CHARS: Final = 512
 _MAX_METADATA: Final = (16, 64, 512)  # pairs, characters a key, characters a value: OpenAI's limits for metadata
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingsRequest:
+class EmbeddingsRequest(NamedTuple):
     """A body of `POST /v1/embeddings`, its shape checked; `input` is checked by who embeds it."""
 
     model: str
     input: object
-    render: Callable[[bytes], bytes]
+    render: Render[bytes]
     dimensions: int | None
 
 
@@ -59,7 +59,7 @@ def _model(value: object) -> str:
     return value
 
 
-def _renderer(value: object) -> Callable[[bytes], bytes]:
+def _renderer(value: object) -> Render[bytes]:
     if value is None:
         return vectors.as_json
     if not isinstance(value, str):

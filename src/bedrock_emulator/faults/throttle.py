@@ -1,0 +1,29 @@
+"""A quota is exceeded: 429 ThrottlingException, answered at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from ..errors import throttled
+from ..response import Response, as_error
+
+if TYPE_CHECKING:
+    from . import MakeAnswer
+    from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Has no settings of its own."""
+
+    NAME: ClassVar[str] = "throttle"
+
+    @classmethod
+    def read(cls, settings: Settings) -> Self:  # noqa: ARG003
+        """Return the fault."""
+        return cls()
+
+    async def strike(self, make_answer: MakeAnswer) -> Response:  # noqa: ARG002
+        """Return the 429."""
+        return as_error(throttled())

@@ -1,0 +1,127 @@
+"""Paths, headers and credentials."""
+
+from __future__ import annotations
+
+import json
+import socket
+from uuid import UUID
+
+import pytest
+
+from bedrock_emulator import expected_vectors
+from bedrock_emulator.app import MAX_BODY_BYTES
+
+from .conftest import SIGNED, TITAN, Running
+
+BODY = b'{"inputText":"hello"}'
+AUTH = {"Authorization": SIGNED.format(region="us-east-1")}
+
+
+@pytest.mark.parametrize("model", ["amazon.titan-embed-text-v2%3A0", "amazon.titan-embed-text-v2:0"])
+def test_a_colon_may_be_encoded_or_not(emulator: Running, model: str) -> None:
+    answer = emulator.request("POST", f"/model/{model}/invoke", BODY, AUTH)
+
+    assert [answer.json["embedding"]] == expected_vectors(TITAN, BODY)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "application/json", "Accept": "*/*"},
+        {"Content-Type": "application/octet-stream"},
+        {"Accept": "application/json", "X-Amzn-Bedrock-Trace": "ENABLED"},
+    ],
+)
+def test_content_type_and_accept_do_not_matter(emulator: Running, headers: dict[str, str]) -> None:
+    answer = emulator.request("POST", f"/model/{TITAN}/invoke", BODY, {**AUTH, **headers})
+
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_an_answer_has_bedrocks_headers(emulator: Running) -> None:
+    headers = emulator.invoke(TITAN, {"inputText": "hello"}).headers
+
+    assert UUID(headers["x-amzn-requestid"])
+    assert int(headers["x-amzn-bedrock-invocation-latency"]) >= 1
+    assert headers["x-amzn-bedrock-input-token-count"] == "2"
+    assert headers["x-bedrock-emulator"] == "true"
+
+
+def test_an_error_has_bedrocks_headers(emulator: Running) -> None:
+    answer = emulator.invoke(TITAN, {})
+
+    assert answer.headers["x-amzn-errortype"] == (
+        "ValidationException:http://internal.amazon.com/coral/com.amazon.bedrock/"
+    )
+    assert UUID(answer.headers["x-amzn-requestid"])
+    assert "x-amzn-bedrock-input-token-count" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nowhere"), ("GET", f"/model/{TITAN}/invoke"), ("POST", "/model/a/b/invoke"), ("POST", "/model//invoke")],
+)
+def test_an_unknown_path_or_method_is_an_unknown_operation(emulator: Running, method: str, path: str) -> None:
+    answer = emulator.request(method, path, None, AUTH)
+
+    assert answer.status == 404
+    assert answer.headers["x-amzn-errortype"].startswith("UnknownOperationException:")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/_emulator/health", "/_emulator/nowhere", "/foundation-models"])
+def test_every_answer_says_that_it_is_emulated(emulator: Running, path: str) -> None:
+    assert emulator.request("GET", path).headers["x-bedrock-emulator"] == "true"
+
+
+def test_what_is_no_http_is_answered_by_the_emulator_too(emulator: Running) -> None:
+    host, _, port = emulator.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"GARBAGE\r\n\r\n")
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"x-bedrock-emulator: true" in answer
+
+
+def test_health_is_ok(emulator: Running) -> None:
+    assert emulator.request("GET", "/_emulator/health").json == {"status": "ok"}
+
+
+def test_a_request_without_credentials_is_refused(emulator: Running) -> None:
+    answer = emulator.request("POST", f"/model/{TITAN}/invoke", BODY)
+
+    assert answer.status == 403
+    assert answer.headers["x-amzn-errortype"].startswith("MissingAuthenticationTokenException:")
+    assert answer.json == {"message": "Missing Authentication Token"}
+
+
+def test_a_bearer_key_is_accepted_and_means_us_east_1(emulator: Running) -> None:
+    answer = emulator.request("POST", f"/model/{TITAN}/invoke", BODY, {"Authorization": "Bearer bedrock-api-key-x"})
+
+    assert answer.status == 200
+    assert emulator.journal()[0]["region"] == "us-east-1"
+
+
+def test_the_region_is_the_one_of_the_signature(emulator: Running) -> None:
+    emulator.client(region="ap-southeast-2").invoke_model(modelId=TITAN, body=BODY)
+
+    assert emulator.journal()[0]["region"] == "ap-southeast-2"
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_BODY_BYTES, 400), (MAX_BODY_BYTES + 1, 413)])
+def test_a_body_over_25_million_bytes_is_refused(emulator: Running, size: int, status: int) -> None:
+    assert emulator.invoke(TITAN, b" " * size).status == status
+
+
+def test_boto3_gets_the_vectors_that_were_expected(emulator: Running) -> None:
+    texts = ["hello", "Hello, world!", " ", "naïve café", "東京は日本の首都です", "\u200d", "x" * 3000]
+    client = emulator.client()
+    for text in texts:
+        for dimensions in (256, 512, 1024):
+            body = json.dumps({"inputText": text, "dimensions": dimensions})
+
+            answer = json.loads(client.invoke_model(modelId=TITAN, body=body)["body"].read())
+
+            assert [answer["embedding"]] == expected_vectors(TITAN, body)

@@ -12,7 +12,7 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: .venv/run-installed ## Embed a few texts through gateway and emulator, print how near they are, stop
-	@$(BIN)/python -m bench.demo
+	@$(BIN)/python examples/demo.py
 
 serve: .venv/run-installed ## Run gateway and emulator until Ctrl-C
 	@$(BIN)/embedrock serve --emulator

@@ -59,7 +59,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except _ClickException as exc:
-        _fail(f"{exc.format_message()} Try 'embedrock --help'.", code=exc.exit_code)  # 2 where usage is wrong
+        _fail(f"{exc.format_message().rstrip('.')}. Try 'embedrock --help'.", code=exc.exit_code)  # 2 where usage is wrong
     except typer.Abort:
         sys.exit(130)
     except (SettingsError, EmbedrockError, OSError) as exc:
@@ -122,10 +122,10 @@ def emulator(
         float | None, typer.Option(help="Added to each call. [env EMBEDROCK_EMULATOR_LATENCY_MS]")
     ] = None,
 ) -> None:
-    """Run the Bedrock emulator alone, for boto3 or any other Bedrock client.
+    """Run the Bedrock emulator alone.
 
-    Point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys. It is not AWS: its vectors come from the words of
-    a text, not from a model.
+    For boto3, or any other Bedrock client: point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys. It is not AWS:
+    its vectors come from the words of a text, not from a model.
     """
     options = [*(["--port", str(port)] if port is not None else []), *context.args]
     if latency_ms is not None:

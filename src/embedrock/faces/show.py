@@ -22,7 +22,7 @@ def similarity_table(labels: Sequence[str], rows: Sequence[NDArray[np.float32]])
     width = max(map(len, short))
     lines = [" " * (width + 5) + "".join(f"{i:>7}" for i in range(1, len(labels) + 1))]
     for i, label in enumerate(short):
-        lines.append(f"{i + 1:>3}  {label:<{width}}" + "".join(f"{cosines[i, j]:>7.2f}" for j in range(i + 1)))
+        lines.append(f"{i + 1:>3}  {label:<{width}}" + "".join(f"{cosines[i, j]:>7.2f}".replace("-0.00", " 0.00") for j in range(i + 1)))
     return "\n".join(lines)
 
 

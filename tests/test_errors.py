@@ -1,0 +1,154 @@
+"""The tree of errors: what is drawn is what there is, and each can be told to a caller."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import embedrock
+from embedrock import errors
+from embedrock.errors import EmbedrockError, Retry
+from embedrock.wire import openai
+
+CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, EmbedrockError)]
+
+#: Every code a caller can see, with the class whose own it is. One that is only given where it is raised: None.
+CODES = {
+    "context_length_exceeded": "ContextTooLong",
+    "model_access_denied": "ModelAccessDenied",
+    "model_not_found": "ModelNotFound",
+    "model_not_supported": "ModelNotSupported",
+    "model_warming": "ModelWarming",
+    "overloaded": "Overloaded",
+    "request_timeout": "RequestTimeout",
+    "request_too_large": "RequestTooLarge",
+    "unsupported_media_type": "UnsupportedMedia",
+    "upstream_auth_failed": "UpstreamAuthFailed",
+    "upstream_invalid_response": "InvalidUpstream",
+    "upstream_quota": "UpstreamQuota",
+    "upstream_throttled": "UpstreamThrottled",
+    "upstream_timeout": "UpstreamTimeout",
+    "upstream_unavailable": "Unavailable",
+    "duplicate_key": None,
+    "empty_input": None,
+    "invalid_api_key": None,
+    "invalid_http": None,
+    "invalid_json": None,
+    "invalid_type": None,
+    "invalid_value": None,
+    "too_many_inputs": None,
+    "unsupported_content_encoding": None,
+    "unsupported_media": None,
+    "unsupported_parameter": None,
+}
+
+
+def drawn() -> dict[str, tuple[str, int | None]]:
+    """Return the class, its parent and its status of each line of the tree in the docstring."""
+    found: dict[str, tuple[str, int | None]] = {}
+    parents: dict[int, str] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.fullmatch(
+            r"    (?P<branch>(?:│   |    )*(?:├── |└── )?)(?P<name>[A-Z]\w+)(?: +(?P<status>\d+))?.*", line
+        )
+        if match:
+            depth = len(match["branch"]) // 4
+            parents[depth] = match["name"]
+            status = int(match["status"]) if match["status"] else None
+            found[match["name"]] = (parents.get(depth - 1, "Exception"), status)
+    return found
+
+
+def codes_raised() -> set[str]:
+    """Return every literal given as `code=` anywhere in the package."""
+    return {
+        keyword.value.value
+        for path in Path(str(embedrock.__file__)).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    }
+
+
+def test_tree_in_the_docstring_is_the_tree_of_classes() -> None:
+    base = {cls.__name__: cls.__bases__[0].__name__ for cls in CLASSES}
+
+    assert {name: parent for name, (parent, _) in drawn().items()} == base
+
+
+def test_statuses_in_the_docstring_are_those_of_the_classes() -> None:
+    statuses = {name: status for name, (_, status) in drawn().items() if name != "EmbedrockError"}
+
+    assert statuses == {cls.__name__: cls.status for cls in CLASSES if cls is not EmbedrockError}
+
+
+def test_codes_are_a_closed_list() -> None:
+    own = {cls.code: cls.__name__ for cls in CLASSES if "code" in vars(cls) and cls.code is not None}
+
+    assert own == {code: name for code, name in CODES.items() if name}
+    assert codes_raised() == {code for code, name in CODES.items() if not name}
+
+
+def test_code_belongs_to_one_class() -> None:
+    own = [cls.code for cls in CLASSES if "code" in vars(cls) and cls.code is not None]
+
+    assert len(own) == len(set(own))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_code_of_an_upstream_failure_is_never_missing(cls: type[EmbedrockError]) -> None:
+    """OpenAI has no code for some refusals and for its own failures; what befell us upstream always has one."""
+    assert cls.code is not None or cls.status < 500 or cls in (EmbedrockError, errors.InternalError)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError]) -> None:
+    if cls.status in (429, 503):
+        assert cls.retry_after_s is not None
+        assert 1 <= cls.retry_after_s <= 60
+    else:
+        assert cls.retry_after_s is None
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_callers_mistake_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
+    assert cls.hopeless is (400 <= cls.status < 500 and cls.status != 429)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_type_is_openais_for_the_status(cls: type[EmbedrockError]) -> None:
+    expected = "requests" if cls.status == 429 else "server_error" if cls.status >= 500 else "invalid_request_error"
+
+    assert cls.type == expected
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_callers_mistake_is_never_tried_again(cls: type[EmbedrockError]) -> None:
+    assert cls.retry is Retry.NEVER or not cls.hopeless
+
+
+def test_wrong_aws_credentials_are_not_the_callers() -> None:
+    """A 401 or 403 would tell the caller that its own key is wrong."""
+    assert errors.UpstreamAuthFailed("no").status == 503
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_error_can_be_raised_and_told(cls: type[EmbedrockError]) -> None:
+    with pytest.raises(cls, match="^what is wrong$") as caught:
+        raise cls("what is wrong", param="input[3]")
+
+    body = json.loads(openai.encode_error(caught.value))
+    assert body == {"error": {"message": "what is wrong", "type": cls.type, "param": "input[3]", "code": cls.code}}
+
+
+def test_code_and_retry_of_one_error_do_not_change_the_class() -> None:
+    error = errors.BadRequest("no", code="invalid_json", retry=Retry.ONCE)
+
+    assert (error.code, error.retry) == ("invalid_json", Retry.ONCE)
+    assert (errors.BadRequest.code, errors.BadRequest.retry) == (None, Retry.NEVER)
+    assert errors.ModelNotFound("no", code=None).code == "model_not_found"

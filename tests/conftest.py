@@ -17,7 +17,7 @@ import sysconfig
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import openai
@@ -185,6 +185,9 @@ def exchange(
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
+ChildT = TypeVar("ChildT", bound=Child)
+
+
 class Emulator(Server):
     """A running emulator and its control port."""
 
@@ -246,7 +249,7 @@ class _Launcher:
     def close(self) -> None:
         self._stack.close()
 
-    def _keep(self, child: Any) -> Any:
+    def _keep(self, child: ChildT) -> ChildT:
         self._stack.callback(child.stop)
         return child
 

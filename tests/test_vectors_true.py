@@ -69,7 +69,7 @@ ODD = (
     "a" * 400,
     "<script>alert(1)</script>",
 )
-_ALPHABET = "abcdefghij  XYZ09\"\\/{}[]:,\n\x00éßжहи語\N{BICYCLE}\ud801\udc01"
+_ALPHABET = 'abcdefghij  XYZ09"\\/{}[]:,\n\x00éßжहи語\N{BICYCLE}\ud801\udc01'
 
 drawn_texts = st.lists(
     st.text(st.characters(), min_size=1, max_size=24).filter(lambda text: not text.startswith(("data:", "s3://"))),
@@ -145,7 +145,7 @@ def check(gateway: Gateway, model: str, texts: list[str], dimensions: int | None
 
     decoded = (np.array(msgspec.json.decode(array, type=list[float]), "<f8") for array in numbers)
     assert digests(row.tobytes() for row in decoded) == as_float64
-    assert digests(b64decode(string, validate=True) for string in strings) == as_float32
+    assert digests(b64decode(string[1:-1], validate=True) for string in strings) == as_float32
 
 
 @pytest.mark.parametrize("count", EDGES)
@@ -221,9 +221,7 @@ def test_number_text_is_titans_own_byte_for_byte(gateway: Gateway, emulator: Emu
 @pytest.mark.parametrize("model", [ENGLISH, MULTILINGUAL])
 def test_number_text_is_coheres_own_byte_for_byte(gateway: Gateway, emulator: Emulator, model: str) -> None:
     """Each call is sent again, straight to the emulator; its answer holds the digits that the gateway's had."""
-    texts = [text for text in texts_for(130, seed=7) if text.isascii()][:100]
-    assert len(texts) == 100
-    arrays = items(gateway.embed({"model": model, "input": texts}), 100)
+    arrays = items(gateway.embed({"model": model, "input": texts_for(100, seed=7)}), 100)
     calls = {row["items"]: row["request_body"].encode() for row in emulator.journal()}
 
     class Answered(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +26,10 @@ class Response:
     tokens: int | None = None
     items: int | None = None
     reset: Reset | None = None
+
+
+#: Makes the true answer to a call.
+MakeAnswer: TypeAlias = Callable[[], Awaitable[Response]]
 
 
 def as_json(value: Any, status: int = 200) -> Response:

@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 
 PREFIX = "EMBEDROCK_"
 
+# Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
+_NOT_SETTINGS = tuple(PREFIX + name for name in ("CONFIG", "EMULATED", "EMULATOR_", "TEST_"))
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
 
 
@@ -73,7 +75,7 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 
 def _setting(parse: Callable[[str], Any], default: Any, explanation: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "help": explanation, "secret": secret})
+    return field(default=default, repr=not secret, metadata={"parse": parse, "help": explanation, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ class Settings:
     # AWS's own variables.
     regions: tuple[str, ...] = ()
     runtime_url: str | None = None
-    bearer_token: str | None = None
+    bearer_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     fips: bool = False
     dual_stack: bool = False
@@ -144,10 +146,13 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     values: dict[str, Any] = {}
     if config := environ.get(PREFIX + "CONFIG"):
         values |= _read_file(Path(config), known)
-    for name, setting in known.items():
-        variable = PREFIX + name.upper()
-        if variable in environ:
-            values[name] = _parse(setting, environ[variable], variable)
+    for variable in environ:
+        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in known or variable != PREFIX + name.upper():
+            raise SettingsError(f"{variable[:60]} is not a setting")
+        values[name] = _parse(known[name], environ[variable], variable)
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
     if values["emulated"]:

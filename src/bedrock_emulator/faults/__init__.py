@@ -7,15 +7,16 @@ breaks the connection. Which calls it strikes is decided here, the same way for 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self
 
-from ..response import Response
+from ..response import MakeAnswer, Response
+from .reset import Reset
+from .server_error import ServerError
 from .settings import BadFaultError, Settings
-
-MakeAnswer: TypeAlias = Callable[[], Awaitable[Response]]
+from .throttle import Throttle
 
 
 class Fault(Protocol):
@@ -31,16 +32,10 @@ class Fault(Protocol):
         """Return what the caller gets instead of the true answer."""
 
 
-def _table() -> dict[str, type[Fault]]:
-    from .reset import Reset
-    from .server_error import ServerError
-    from .throttle import Throttle
+_FAULTS: tuple[type[Fault], ...] = (Throttle, ServerError, Reset)
 
-    faults: tuple[type[Fault], ...] = (Throttle, ServerError, Reset)
-    return {fault.NAME: fault for fault in faults}
-
-
-FAULTS: dict[str, type[Fault]] = _table()
+#: name → fault
+FAULTS: dict[str, type[Fault]] = {fault.NAME: fault for fault in _FAULTS}
 _MATCH = ("op", "model", "region")
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-from ..response import Response
-
-if TYPE_CHECKING:
-    from . import MakeAnswer
-    from .settings import Settings
+from ..response import MakeAnswer, Response
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

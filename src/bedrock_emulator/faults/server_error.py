@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from ..errors import AwsError
-from ..response import Response, as_error
-from .settings import BadFaultError
-
-if TYPE_CHECKING:
-    from . import MakeAnswer
-    from .settings import Settings
+from ..response import MakeAnswer, Response, as_error
+from .settings import BadFaultError, Settings
 
 # The names are Bedrock's; the texts are not catalogued, clients match on name and status.
 _BEDROCK = {

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from ..errors import throttled
-from ..response import Response, as_error
-
-if TYPE_CHECKING:
-    from . import MakeAnswer
-    from .settings import Settings
+from ..response import MakeAnswer, Response, as_error
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,10 @@ A family knows nothing of HTTP. It raises `errors.AwsError` for what the model o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answers: the JSON body, the billed input tokens, the number of inputs."""
-
-    body: bytes
-    tokens: int
-    items: int
+from . import cohere, titan_text
+from .answer import Answer
 
 
 class Family(Protocol):
@@ -30,11 +23,7 @@ class Family(Protocol):
         """Return the vectors in an answer's parsed body, one per input, in input order."""
 
 
-def _table() -> dict[str, Family]:
-    from . import cohere, titan_text
+_FAMILIES: tuple[Family, ...] = (titan_text, cohere)
 
-    families: tuple[Family, ...] = (titan_text, cohere)
-    return {model_id: family for family in families for model_id in family.MODEL_IDS}
-
-
-FAMILIES: dict[str, Family] = _table()
+#: model id → the family that answers for it
+FAMILIES: dict[str, Family] = {model_id: family for family in _FAMILIES for model_id in family.MODEL_IDS}

@@ -18,7 +18,7 @@ from .. import schema
 from ..errors import malformed, validation
 from ..tokens import Pieces
 from ..vectors import unit
-from . import Answer
+from .answer import Answer
 
 MODEL_IDS: tuple[str, ...] = ("cohere.embed-english-v3", "cohere.embed-multilingual-v3")
 

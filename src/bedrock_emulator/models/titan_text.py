@@ -16,7 +16,7 @@ from .. import schema
 from ..errors import malformed, validation
 from ..tokens import Pieces
 from ..vectors import unit
-from . import Answer
+from .answer import Answer
 
 MODEL_IDS: tuple[str, ...] = ("amazon.titan-embed-text-v2:0",)
 

@@ -31,12 +31,11 @@ app = typer.Typer(
     help="Embeddings on AWS Bedrock, in OpenAI's API.\n\n"
     "Try it without an AWS account:  embedrock serve --emulator\n\n"
     "With AWS credentials and a region in the environment:  embedrock serve",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(help="Look at the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
 Emulated = Annotated[
@@ -59,7 +58,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except _ClickException as exc:
-        _fail(f"{exc.format_message().rstrip('.')}. Try 'embedrock --help'.", code=exc.exit_code)  # 2 where usage is wrong
+        _fail(
+            f"{exc.format_message().rstrip('.')}. Try 'embedrock --help'.", code=exc.exit_code
+        )  # 2 where usage is wrong
     except typer.Abort:
         sys.exit(130)
     except (SettingsError, EmbedrockError, OSError) as exc:
@@ -73,10 +74,26 @@ def _fail(message: str, code: int = 1) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def top(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
     """Embeddings on AWS Bedrock, in OpenAI's API."""
     if version:
         print(f"embedrock {__version__}")
+    else:
+        _help_without_command(context)
+
+
+@config_app.callback(invoke_without_command=True)
+def config_top(context: typer.Context) -> None:
+    """Look at the configuration."""
+    _help_without_command(context)
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -114,20 +131,21 @@ def serve(
         server.run(chosen, workers=workers, listening=listening)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command()
 def emulator(
-    context: typer.Context,
-    port: Annotated[int | None, typer.Option(help="Port. [env EMBEDROCK_EMULATOR_PORT, default 4570]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port. [env EMBEDROCK_EMULATOR_PORT, default 4570]")
+    ] = None,
     latency_ms: Annotated[
-        float | None, typer.Option(help="Added to each call. [env EMBEDROCK_EMULATOR_LATENCY_MS]")
+        float | None, typer.Option(min=0, help="Added to each call. [env EMBEDROCK_EMULATOR_LATENCY_MS]")
     ] = None,
 ) -> None:
     """Run the Bedrock emulator alone.
 
-    For boto3, or any other Bedrock client: point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys. It is not AWS:
-    its vectors come from the words of a text, not from a model.
+    For boto3, or any other Bedrock client: point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys.
+    It is not AWS: its vectors come from the words of a text, not from a model.
     """
-    options = [*(["--port", str(port)] if port is not None else []), *context.args]
+    options = ["--port", str(port)] if port is not None else []
     if latency_ms is not None:
         options += ["--latency-ms", str(latency_ms)]
     sys.stdout.flush()
@@ -173,10 +191,10 @@ def embed(
         show.write_npy(rows, sys.stdout.buffer)
     elif format is Format.jsonl:
         for index, row in enumerate(rows):
-            print(f'{{"index":{index},"embedding":{row.decode()}}}')
+            print(f'{{"index":{index},"embedding":{show.json_text(row)}}}')
     else:
         print(f'{{"model":{msgspec.json.encode(model).decode()},"tokens":{tokens},"embeddings":[')
-        print(",\n".join(row.decode() for row in rows) + "]}")
+        print(",\n".join(map(show.json_text, rows)) + "]}")
 
 
 @app.command()
@@ -242,8 +260,12 @@ async def _embed(
 
 
 def _lines(file: Path) -> list[str]:
-    content = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    return content.splitlines()
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: not a text in UTF-8") from None
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
 @contextmanager

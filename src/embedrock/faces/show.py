@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedrock.catalog import ModelSpec
+from embedrock.vectors import Array
 
 _LABEL_CHARS = 44
 
@@ -22,7 +24,10 @@ def similarity_table(labels: Sequence[str], rows: Sequence[NDArray[np.float32]])
     width = max(map(len, short))
     lines = [" " * (width + 5) + "".join(f"{i:>7}" for i in range(1, len(labels) + 1))]
     for i, label in enumerate(short):
-        lines.append(f"{i + 1:>3}  {label:<{width}}" + "".join(f"{cosines[i, j]:>7.2f}".replace("-0.00", " 0.00") for j in range(i + 1)))
+        lines.append(
+            f"{i + 1:>3}  {label:<{width}}"
+            + "".join(f"{cosines[i, j]:>7.2f}".replace("-0.00", " 0.00") for j in range(i + 1))
+        )
     return "\n".join(lines)
 
 
@@ -47,7 +52,14 @@ def models_table(specs: Iterable[ModelSpec]) -> str:
 
 def write_npy(rows: Sequence[NDArray[np.float32]], out: BinaryIO) -> None:
     """Write the vectors as one array of shape (texts, dimensions), float32, in numpy's own format."""
-    np.save(out, np.stack(rows))
+    file = io.BytesIO()  # numpy would write past the buffer of a pipe
+    np.save(file, np.stack(rows))
+    out.write(file.getvalue())
+
+
+def json_text(array: Array) -> str:
+    """Return a vector's JSON array as text."""
+    return bytes(array).decode()
 
 
 def _shorten(label: str) -> str:

@@ -23,7 +23,7 @@ class Family(Protocol):
         `dimensions` is None when the caller asked for none.
         """
 
-    def parse_response(self, body: bytes, headers: Mapping[bytes, bytes], count: int) -> Answer:
+    def parse_response(self, body: bytes | bytearray, headers: Mapping[bytes, bytes], count: int) -> Answer:
         """Return `count` vectors, in order, and the tokens AWS reports.
 
         The vectors are cut out, not looked at: who renders them checks them.

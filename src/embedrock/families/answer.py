@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from embedrock.vectors import Array
 
 
 class Answer(NamedTuple):
     """The vectors of one call, each the text of a JSON array, not checked yet, in the order of its inputs."""
 
-    vectors: list[bytes]
+    vectors: Sequence[Array]
     tokens: int | None  # None when AWS reported none
 
 

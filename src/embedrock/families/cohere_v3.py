@@ -20,10 +20,12 @@ import msgspec
 from embedrock.catalog import ModelSpec
 from embedrock.errors import InvalidUpstream
 from embedrock.families.answer import Answer, header_tokens
+from embedrock.vectors import BROKEN_JSON, Array
 
 _START: Final = re.compile(rb'\s*\{\s*"embeddings"\s*:\s*\{\s*"float"\s*:\s*\[\s*(?=\[)')
 _NEXT: Final = re.compile(rb"\s*,\s*(?=\[)")
 _END: Final = re.compile(rb"\s*\]\s*\}")
+_TAIL: Final = re.compile(rb"\}\s*\Z")
 
 
 class _FullAnswer(msgspec.Struct):
@@ -37,32 +39,32 @@ def build_request(spec: ModelSpec, texts: Sequence[str], dimensions: int | None)
     )
 
 
-def parse_response(body: bytes, headers: Mapping[bytes, bytes], count: int) -> Answer:
+def parse_response(body: bytes | bytearray, headers: Mapping[bytes, bytes], count: int) -> Answer:
     """Return one vector a text, in order, and the tokens of the call. Raises InvalidUpstream."""
-    arrays = _cut(body, count) if body.rstrip().endswith(b"}") else None
-    if arrays is None:
-        arrays = _parse_in_full(body)
+    arrays = _cut(body, count) or _parse_in_full(body)
     if len(arrays) != count:
         raise InvalidUpstream(f"Bedrock answered {len(arrays)} vectors for {count} texts.")
     return Answer(arrays, header_tokens(headers))
 
 
-def _cut(body: bytes, count: int) -> list[bytes] | None:
+def _cut(body: bytes | bytearray, count: int) -> list[Array] | None:
     """Return the rows of the usual answer without parsing a number, or None when it is not the usual one."""
-    arrays: list[bytes] = []
+    whole = memoryview(body)  # the rows are nearly all of the answer: they are not copied out of it
+    arrays: list[Array] = []
     joint = _START.match(body)
     while joint and len(arrays) < count:
         end = body.find(b"]", joint.end()) + 1
-        arrays.append(body[joint.end() : end])
+        arrays.append(whole[joint.end() : end])
         joint, last = _NEXT.match(body, end), end
-    return arrays if len(arrays) == count and joint is None and _END.match(body, last) else None
+    usual = len(arrays) == count and joint is None and _END.match(body, last) and _TAIL.search(body, len(body) - 8)
+    return arrays if usual else None
 
 
-def _parse_in_full(body: bytes) -> list[bytes]:
+def _parse_in_full(body: bytes | bytearray) -> list[Array]:
     try:
         embeddings = msgspec.json.decode(body, type=_FullAnswer).embeddings
         if isinstance(embeddings, dict):
             embeddings = msgspec.json.decode(embeddings["float"], type=list[msgspec.Raw])
-    except (msgspec.MsgspecError, KeyError) as exc:
+    except (*BROKEN_JSON, KeyError) as exc:
         raise InvalidUpstream("Bedrock's answer is not one of Cohere Embed.") from exc
     return [bytes(array) for array in embeddings]

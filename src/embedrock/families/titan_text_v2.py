@@ -17,6 +17,7 @@ import msgspec
 from embedrock.catalog import ModelSpec
 from embedrock.errors import InvalidUpstream
 from embedrock.families.answer import Answer, header_tokens
+from embedrock.vectors import BROKEN_JSON
 
 _START: Final = re.compile(rb'\s*\{\s*"embedding"\s*:\s*(?=\[)')
 _TOKENS: Final = re.compile(rb'"inputTextTokenCount"\s*:\s*(\d{1,15})\s*\}\s*\Z')
@@ -37,21 +38,22 @@ def build_request(spec: ModelSpec, texts: Sequence[str], dimensions: int | None)
     return msgspec.json.encode(body)
 
 
-def parse_response(body: bytes, headers: Mapping[bytes, bytes], count: int) -> Answer:  # noqa: ARG001
+def parse_response(body: bytes | bytearray, headers: Mapping[bytes, bytes], count: int) -> Answer:  # noqa: ARG001
     """Return the one vector and its tokens. Raises InvalidUpstream."""
     start = _START.match(body)
     end = _TOKENS.search(body, max(0, len(body) - _TAIL_BYTES))
     if start and end:
-        array = body[start.end() : body.find(b"]", start.end()) + 1]
+        # Copied out, so that the rest of the answer, which is more than half, can go.
+        array = bytes(body[start.end() : body.find(b"]", start.end()) + 1])
         tokens: int | None = int(end[1])
     else:
         array, tokens = _parse_in_full(body)
     return Answer([array], header_tokens(headers) if tokens is None else tokens)
 
 
-def _parse_in_full(body: bytes) -> tuple[bytes, int | None]:
+def _parse_in_full(body: bytes | bytearray) -> tuple[bytes, int | None]:
     try:
         answer = msgspec.json.decode(body, type=_FullAnswer)
-    except msgspec.MsgspecError as exc:
+    except BROKEN_JSON as exc:
         raise InvalidUpstream("Bedrock's answer is not one of Titan Text Embeddings V2.") from exc
     return bytes(answer.embedding), answer.inputTextTokenCount

@@ -185,8 +185,9 @@ def _size(spec: ModelSpec, dimensions: int | None) -> int:
     if dimensions not in spec.dimensions:
         *others, last = map(str, spec.dimensions)
         offered = f"{', '.join(others)} or {last}" if others else last
+        asked = f", not {dimensions}" if dimensions < 1_000_000 else ""
         raise BadRequest(
-            f"{spec.id} makes vectors of {offered} numbers, not {dimensions}.", param="dimensions", code="invalid_value"
+            f"{spec.id} makes vectors of {offered} numbers{asked}.", param="dimensions", code="invalid_value"
         )
     return dimensions
 

@@ -26,10 +26,11 @@ from embedrock.errors import (
     UpstreamThrottled,
     UpstreamTimeout,
 )
+from embedrock.vectors import BROKEN_JSON
 
 #: AWS no longer takes the credentials; others may do.
 REFUSED_CREDENTIALS = frozenset(
-    {"ExpiredTokenException", "UnrecognizedClientException", "RequestExpired", "InvalidClientTokenId"}
+    {"ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "RequestExpired", "InvalidClientTokenId"}
 )
 _REFUSED_SIGNATURES = frozenset(
     {
@@ -42,11 +43,11 @@ _REFUSED_SIGNATURES = frozenset(
 )
 
 
-def name_and_text(headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, str]:
+def name_and_text(headers: Mapping[bytes, bytes], body: bytes | bytearray) -> tuple[str, str]:
     """Return AWS's name of an error and its text; empty strings for what is not there."""
     try:
         members = msgspec.json.decode(body, type=dict[str, object])
-    except msgspec.MsgspecError:
+    except BROKEN_JSON:
         members = {}
     named = headers.get(b"x-amzn-errortype", b"").decode("latin-1") or members.get("__type") or members.get("code")
     name = str(named or "").split(":")[0].rpartition("#")[2]

@@ -20,6 +20,7 @@ from embedrock.upstream import aws_errors
 from embedrock.upstream.connection import Pool, Response
 from embedrock.upstream.credentials import CredentialSource
 from embedrock.upstream.sigv4 import Credentials, RequestSigner
+from embedrock.vectors import BROKEN_JSON
 
 T = TypeVar("T")
 
@@ -127,6 +128,6 @@ def _checked(response: Response) -> Response:
     if name == "ModelErrorException":
         try:
             original = msgspec.json.decode(response.body, type=_ModelErrorBody).originalStatusCode
-        except msgspec.MsgspecError:
+        except BROKEN_JSON:
             original = None
     raise aws_errors.to_error(response.status, name, text, original)

@@ -68,6 +68,8 @@ class ChainCredentials:
         return self._current
 
     async def replace(self, refused: Credentials) -> Credentials:
+        while self._current == refused and self._refresh is not None:
+            await asyncio.shield(self._refresh)  # under way already, perhaps only to look whether it is time
         if self._current == refused:
             await self._refreshed(anew=True)
         if self._current is None or self._current == refused:
@@ -94,7 +96,8 @@ class ChainCredentials:
 
     def _finished(self, task: asyncio.Task[Credentials]) -> None:
         self._refresh = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._current is not None:  # else whoever waits for them says so
             _log.warning("AWS credentials could not be refreshed: %s", type(error).__name__)
 
 
@@ -103,8 +106,7 @@ def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | N
     held: list[object] = []  # botocore's own credentials object, which refreshes itself when asked in time
 
     def load(anew: bool) -> Credentials | None:
-        import botocore.exceptions  # 60 ms and 15 MB that a gateway on the emulator does not need
-        import botocore.session
+        import botocore.session  # 60 ms and 15 MB that a gateway on the emulator does not need
 
         try:
             if anew or not held:
@@ -113,7 +115,7 @@ def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | N
                 held.clear()
                 return None
             frozen = held[0].get_frozen_credentials()  # type: ignore[attr-defined]
-        except (botocore.exceptions.BotoCoreError, OSError) as exc:
+        except Exception as exc:  # it calls STS and metadata services, runs programs, reads files: anything goes
             held.clear()
             raise UpstreamAuthFailed("The gateway's AWS credentials could not be loaded.") from exc
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

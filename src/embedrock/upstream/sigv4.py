@@ -59,7 +59,7 @@ class RequestSigner:
             self._second = int(now)
             self._amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
             self._scope = f"{self._amz_date[:8]}/{self._region}/{self._service}/aws4_request"
-        if credentials.token is None:
+        if not credentials.token:
             names, token = self._names, ""
         else:
             names, token = self._names_with_token, f"x-amz-security-token:{credentials.token}\n"

@@ -6,15 +6,16 @@ path as it came over the wire, so nothing that is encoded in it can mean another
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from random import getrandbits
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from embedrock.catalog import MODELS
@@ -33,6 +34,8 @@ from embedrock.settings import Settings
 from embedrock.telemetry import LOGGER
 from embedrock.wire import openai
 from embedrock.wiring import Gateway, open_gateway
+
+T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,9 +58,9 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a handler returns. The body comes in pieces so that a large one is never joined."""
+    """What a handler returns."""
 
-    body: Sequence[bytes]
+    body: openai.Body
     headers: Headers
     status: int = 200
 
@@ -137,14 +140,14 @@ class App:
             _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
             answer = _error(InternalError("Something went wrong in the gateway."), route)
         seconds = time.perf_counter() - started
-        body = answer.body
-        answer.headers.append((b"content-length", b"%d" % sum(map(len, body))))
+        answer.headers.append((b"content-length", b"%d" % answer.body.length))
         answer.headers.append((b"x-request-id", request_id))
         answer.headers.append((b"openai-processing-ms", b"%d" % (seconds * 1000)))
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        last = len(body) - 1
-        for index, piece in enumerate(body):
-            await send({"type": "http.response.body", "body": piece, "more_body": index < last})
+        left = answer.body.length
+        for piece in answer.body.pieces:
+            left -= len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
         self.gateway.metrics.request(route.name, answer.status, seconds)
 
     def _check_key(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -161,9 +164,11 @@ async def embeddings(app: App, request: Request) -> Answer:
     """POST /v1/embeddings."""
     timeout_s = _timeout(request.headers)
     ask = openai.decode_request(await _read_json(request, app.settings.max_body_bytes))
-    reply = await app.gateway.embedder.embed(
+    embedding = app.gateway.embedder.embed(
         ask.model, ask.input, render=ask.render, dimensions=ask.dimensions, timeout_s=timeout_s
     )
+    # One text is one call, which is on its way before a hang-up could stop it: not worth a watch.
+    reply = await (_watched(request, embedding) if isinstance(ask.input, list) else embedding)
     headers = [
         _JSON,
         (b"openai-model", reply.target.spec.id.encode()),
@@ -178,31 +183,31 @@ async def embeddings(app: App, request: Request) -> Answer:
 
 async def list_models(app: App, request: Request) -> Answer:  # noqa: ARG001
     """GET /v1/models."""
-    return Answer([openai.encode_models(spec for spec in MODELS.values() if spec.family in FAMILIES)], [_JSON])
+    return _whole(openai.encode_models(spec for spec in MODELS.values() if spec.family in FAMILIES))
 
 
 async def show_model(app: App, request: Request) -> Answer:
     """GET /v1/models/{id}, the id raw or percent-encoded, and any other name of a model."""
     name = unquote(request.path.partition("/models/")[2])
-    return Answer([openai.encode_model(name, app.gateway.names.find(name).spec)], [_JSON])
+    return _whole(openai.encode_model(name, app.gateway.names.find(name).spec))
 
 
 async def live(app: App, request: Request) -> Answer:  # noqa: ARG001
     """GET /health/live: the process answers."""
-    return Answer([b'{"status":"live"}'], [_JSON])
+    return _whole(b'{"status":"live"}')
 
 
 async def ready(app: App, request: Request) -> Answer:  # noqa: ARG001
     """GET /health/ready: there are credentials to call Bedrock with."""
     if app.gateway.credentials is not None:
         await app.gateway.credentials.get()
-    return Answer([b'{"status":"ready"}'], [_JSON])
+    return _whole(b'{"status":"ready"}')
 
 
 async def metrics(app: App, request: Request) -> Answer:  # noqa: ARG001
     """GET /metrics, for Prometheus."""
     body, content_type = app.gateway.metrics.expose()
-    return Answer([body], [(b"content-type", content_type.encode())])
+    return Answer(openai.Body(len(body), (body,)), [(b"content-type", content_type.encode())])
 
 
 async def nothing(app: App, request: Request) -> Answer:  # noqa: ARG001
@@ -231,7 +236,8 @@ def _find_route(path: str) -> Route:
 
 
 def _error(error: EmbedrockError, route: Route) -> Answer:
-    headers = [_JSON]
+    answer = _whole(openai.encode_error(error), error.status)
+    headers = answer.headers
     if error.hopeless:
         headers.append((b"x-should-retry", b"false"))
     if error.retry_after_s is not None:
@@ -241,7 +247,11 @@ def _error(error: EmbedrockError, route: Route) -> Answer:
         headers.append((b"allow", ", ".join(route.methods).encode()))
     if isinstance(error, RequestTooLarge):
         headers.append((b"connection", b"close"))  # the rest of the body is not worth reading
-    return Answer([openai.encode_error(error)], headers, error.status)
+    return answer
+
+
+def _whole(body: bytes, status: int = 200) -> Answer:
+    return Answer(openai.Body(len(body), (body,)), [_JSON], status)
 
 
 async def _read_json(request: Request, limit: int) -> bytes:
@@ -254,20 +264,31 @@ async def _read_json(request: Request, limit: int) -> bytes:
     if int(request.headers.get(b"content-length", b"0")) > limit:
         raise _too_large(limit)
     message = await request.receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        chunks = [body]
-        size = len(body)
-        while message.get("more_body"):
-            message = await request.receive()
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise _too_large(limit)
-        body = b"".join(chunks)
+    chunks: list[bytes] = [message.get("body", b"")]
+    size = len(chunks[0])
+    while message.get("more_body") and size <= limit:
+        message = await request.receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
     if message["type"] == "http.disconnect":
         raise Hangup
-    return body
+    if size > limit:
+        raise _too_large(limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _watched(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns. Raises Hangup, and stops the work, when the caller closes the connection first."""
+    working = asyncio.ensure_future(work)
+    hangup = asyncio.ensure_future(request.receive())  # the body was read: only a disconnect can come
+    try:
+        await asyncio.wait((working, hangup), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Hangup
+        return working.result()
+    finally:
+        hangup.cancel()
+        working.cancel()
 
 
 def _too_large(limit: int) -> RequestTooLarge:

@@ -1,0 +1,327 @@
+"""OpenAI's dialect: what is asked, what is answered, what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedrock import vectors
+from embedrock.catalog import MODELS
+from embedrock.errors import BadRequest, EmbedrockError, Overloaded
+from embedrock.wire import openai
+from embedrock.wire.openai import EmbeddingsRequest, decode_request, encode_response
+
+TITAN = "amazon.titan-embed-text-v2:0"
+
+
+def decode(**members: object) -> EmbeddingsRequest:
+    """Decode a request for a model and an input, and whatever else is given."""
+    return decode_request(json.dumps({"model": "m", "input": "x"} | members).encode())
+
+
+def refusal(**members: object) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        decode(**members)
+    return caught.value
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def test_least_request() -> None:
+    assert decode_request(b'{"model":"m","input":"x"}') == EmbeddingsRequest("m", "x", vectors.as_json, None)
+
+
+def test_whole_request() -> None:
+    ask = decode(encoding_format="base64", dimensions=256, user="u-1", metadata={"team": "search"})
+
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256)
+
+
+@pytest.mark.parametrize(
+    "value", ["text", "", ["a", "b"], [], [1212, 318], [[1212, 318], [257]], ["a", None], 7, {}, "\ud800", "a\x00"]
+)
+def test_input_is_passed_on_as_it_is(value: object) -> None:
+    """Whoever embeds it knows what it may be."""
+    assert decode(input=value).input == value
+
+
+def test_lone_surrogate_in_a_text_is_accepted() -> None:
+    """Every JavaScript client can send one, escaped."""
+    assert decode_request(b'{"model":"m","input":["\\ud800","\\ud83d\\ude00"]}').input == ["\ud800", "😀"]
+
+
+@pytest.mark.parametrize("member", ["encoding_format", "dimensions", "user", "metadata", "input"])
+def test_null_counts_as_absent(member: str) -> None:
+    body = {"model": "m", "input": "x"}
+    body.pop(member, None)
+
+    assert decode_request(json.dumps(body | {member: None}).encode()) == decode_request(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("order", list(permutations(["model", "input", "encoding_format", "dimensions"])))
+def test_members_come_in_any_order(order: Sequence[str]) -> None:
+    members = {"model": "m", "input": "x", "encoding_format": "base64", "dimensions": 256}
+
+    ask = decode_request(json.dumps({name: members[name] for name in order}).encode())
+
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256)
+
+
+def test_body_may_be_spread_over_lines() -> None:
+    body = '\n {\r\n\t"input" : [ "x" ] ,\n  "model": "m"\n}\n'
+
+    assert decode_request(body.encode()) == EmbeddingsRequest("m", ["x"], vectors.as_json, None)
+
+
+@pytest.mark.parametrize("name", [TITAN, f"bedrock/{TITAN}", "arn:aws:bedrock:us-east-1:123456789012:x/y", "Modell ä"])
+def test_model_is_passed_on_as_it_is(name: str) -> None:
+    assert decode(model=name).model == name
+
+
+@pytest.mark.parametrize(
+    "member, value, code",
+    [
+        ("model", None, "invalid_value"),
+        ("model", "", "invalid_value"),
+        ("model", 3, "invalid_type"),
+        ("model", ["m"], "invalid_type"),
+        ("encoding_format", "", "invalid_value"),
+        ("encoding_format", "FLOAT", "invalid_value"),
+        ("encoding_format", "int8", "invalid_value"),
+        ("encoding_format", 1, "invalid_type"),
+        ("encoding_format", ["float"], "invalid_type"),
+        ("dimensions", 0, "invalid_value"),
+        ("dimensions", -1, "invalid_value"),
+        ("dimensions", -(10**30), "invalid_value"),
+        ("dimensions", "256", "invalid_type"),
+        ("dimensions", 256.0, "invalid_type"),
+        ("dimensions", True, "invalid_type"),
+        ("dimensions", [], "invalid_type"),
+        ("user", 1, "invalid_type"),
+        ("user", "a\nb", "invalid_value"),
+        ("user", "u" * 513, "invalid_value"),
+        ("metadata", "a", "invalid_type"),
+        ("metadata", ["a"], "invalid_type"),
+        ("metadata", {"a": 1}, "invalid_type"),
+        ("metadata", {"a": {}}, "invalid_type"),
+        ("metadata", {str(number): "" for number in range(17)}, "invalid_value"),
+        ("metadata", {"k" * 65: ""}, "invalid_value"),
+        ("metadata", {"a": "v" * 513}, "invalid_value"),
+    ],
+)
+def test_wrong_value_is_refused_by_its_name(member: str, value: object, code: str) -> None:
+    error = refusal(**{member: value})
+
+    assert (error.status, error.param, error.code) == (400, member, code)
+
+
+def test_missing_model_is_refused_by_its_name() -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode_request(b'{"input":"x"}')
+
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize(
+    "member, value",
+    [
+        ("user", "u" * 512),
+        ("user", ""),
+        ("user", "Zoë 東"),
+        ("metadata", {}),
+        ("metadata", {"k" * 64: "v" * 512, **{str(number): "" for number in range(15)}}),
+        ("dimensions", 1),
+        ("dimensions", 10**30),
+    ],
+)
+def test_value_at_its_limit_is_accepted(member: str, value: object) -> None:
+    assert decode(**{member: value}).model == "m"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["stream", "Model", "input ", "api_base", "endpoint_url", "aws_region_name", "extra_body", "__class__", "$ref"],
+)
+def test_unknown_member_is_refused_by_its_name(name: str) -> None:
+    error = refusal(**{name: None})
+
+    assert (error.param, error.code) == (name, "unsupported_parameter")
+    assert name in error.message
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", "x" * 101, "\u202egnp"])
+def test_odd_member_is_refused_without_harm_to_logs(name: str) -> None:
+    error = refusal(**{name: 1})
+    shown = json.loads(openai.encode_error(error))["error"]
+
+    assert shown["code"] == "unsupported_parameter"
+    assert shown["message"].isprintable()
+    assert len(shown["message"]) <= 130
+
+
+@pytest.mark.parametrize(
+    "body, code",
+    [
+        (b'{"model":"a","model":"b","input":"x"}', "duplicate_key"),
+        (b'{"model":"a","input":"x","input":"x"}', "duplicate_key"),
+        (b'\xef\xbb\xbf{"model":"m","input":"x"}', "invalid_json"),
+        ('{"model":"m","input":"x"}'.encode("utf-16"), "invalid_json"),
+        (b'{"model":"m","input":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "invalid_json"),
+        (b'{"model":"m","input":"x","dimensions":' + b"1" * 5000 + b"}", "invalid_json"),
+        (b'{"model":"m","input":[NaN]}', "invalid_json"),
+        (b'{"model":"m","input":"x","dimensions":1e400}', "invalid_json"),
+        (b'["m","x"]', "invalid_json"),
+    ],
+)
+def test_body_that_is_no_strict_json_is_refused(body: bytes, code: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode_request(body)
+
+    assert (caught.value.code, caught.value.param) == (code, None)
+
+
+# ---------------------------------------------------------------- what is answered
+
+
+def vector_text(index: int) -> bytes:
+    """Return the text of a vector that tells its place, in a spelling no JSON printer would choose."""
+    return b"[%d, 0.5E-1,-0.0]" % (index + 1)
+
+
+def pieces_of(model: str, embeddings: Sequence[bytes], tokens: int = 1) -> list[bytes]:
+    """Return the pieces of an answer, of which the length is told beforehand."""
+    body = encode_response(model, embeddings, tokens)
+    pieces = list(body.pieces)
+    assert body.length == sum(map(len, pieces))
+    return pieces
+
+
+def answer_of(model: str, embeddings: Sequence[bytes], tokens: int = 1) -> Any:
+    return json.loads(b"".join(pieces_of(model, embeddings, tokens)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 96, 2048])
+def test_answer_holds_every_vector_in_order(count: int) -> None:
+    answer = answer_of("my model", [vector_text(index) for index in range(count)], 7)
+
+    assert answer == {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": [index + 1, 0.05, -0.0]} for index in range(count)
+        ],
+        "model": "my model",
+        "usage": {"prompt_tokens": 7, "total_tokens": 7},
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 96])
+def test_number_text_is_in_the_answer_byte_for_byte(count: int) -> None:
+    body = b"".join(pieces_of("m", [vector_text(index) for index in range(count)]))
+
+    assert all(b'"embedding":%b}' % vector_text(index) in body for index in range(count))
+
+
+def test_vectors_may_be_strings() -> None:
+    answer = answer_of("m", [b'"AACAPw=="', b'"AAAAQA=="'])
+
+    assert [item["embedding"] for item in answer["data"]] == ["AACAPw==", "AAAAQA=="]
+
+
+@given(st.text(), st.integers(0, 10**12), st.integers(1, 3))
+def test_model_is_echoed_whatever_it_holds(model: str, tokens: int, count: int) -> None:
+    answer = answer_of(model, [b"[1]"] * count, tokens)
+
+    assert answer["model"] == model
+    assert answer["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40_000), min_size=2, max_size=40))
+def test_large_answer_goes_out_in_pieces(sizes: list[int]) -> None:
+    """Each but the last is of 64 KiB and less than one vector more."""
+    pieces = pieces_of("m", [b"[%b]" % (b"1" * size) for size in sizes])
+
+    assert all(pieces)
+    assert all(len(piece) >= 65536 for piece in pieces[:-1])
+    assert all(len(piece) < 65536 + 40_000 + 60 * len(sizes) for piece in pieces)
+
+
+def test_small_answer_is_one_piece() -> None:
+    assert len(pieces_of("m", [b"[1]"] * 96)) == 1
+
+
+def test_vectors_of_full_pieces_do_not_lose_their_commas() -> None:
+    """The last piece may hold no vector at all."""
+    large = b"[%b]" % (b"1," * 40_000 + b"1")
+    pieces = pieces_of("m", [large] * 3)
+
+    assert len(pieces) == 4
+    assert [item["index"] for item in json.loads(b"".join(pieces))["data"]] == [0, 1, 2]
+
+
+# ---------------------------------------------------------------- errors and models
+
+
+@pytest.mark.parametrize(
+    "error, members",
+    [
+        (
+            BadRequest("no"),
+            {"message": "no", "type": "invalid_request_error", "param": None, "code": None},
+        ),
+        (
+            BadRequest('a "quoted" word', param="input[3]", code="empty_input"),
+            {
+                "message": 'a "quoted" word',
+                "type": "invalid_request_error",
+                "param": "input[3]",
+                "code": "empty_input",
+            },
+        ),
+        (Overloaded("busy"), {"message": "busy", "type": "server_error", "param": None, "code": "overloaded"}),
+    ],
+)
+def test_error_has_all_four_members(error: EmbedrockError, members: dict[str, Any]) -> None:
+    assert json.loads(openai.encode_error(error)) == {"error": members}
+
+
+def test_model_object() -> None:
+    model = json.loads(openai.encode_model("an alias", MODELS[TITAN]))
+
+    assert model == {
+        "id": "an alias",
+        "object": "model",
+        "created": 0,
+        "owned_by": "amazon",
+        "supported_features": ["bedrock_embeddings"],
+        "input_modalities": ["text"],
+        "dimensions": [256, 512, 1024],
+        "default_dimensions": 1024,
+        "max_inputs": 1,
+        "max_input_tokens": 8192,
+        "prices": {"text_per_million_tokens": "0.02", "batch_multiplier": "0.5"},
+    }
+
+
+def test_list_of_models() -> None:
+    answer = json.loads(openai.encode_models(MODELS.values()))
+
+    assert answer["object"] == "list"
+    assert [model["id"] for model in answer["data"]] == list(MODELS)
+    assert all(model["owned_by"] and type(model["created"]) is int for model in answer["data"])
+
+
+def test_prices_are_told_exactly() -> None:
+    prices = json.loads(openai.encode_model("m", MODELS["twelvelabs.marengo-embed-3-0-v1:0"]))["prices"]
+
+    assert Decimal(prices["text_per_request"]) == Decimal("0.00007")
+    assert prices["text_per_request"] == "0.00007"
+    assert "text_per_million_tokens" not in prices, "unknown is absent"

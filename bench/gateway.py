@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,11 +27,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bench import peers
-from bench.load import COHERE, TITAN, Load, LoadError, Target, bedrock_body, check, counted, openai_body, wrk
+from bench.load import COHERE, TITAN, Load, LoadError, Target, bedrock_body, check, drained, openai_body, wrk
 from bench.peers import Cores, Peer, PeerError, Upstream
 
 LANES = 64
 DELAY_MS = 50
+WARM_UP_S = 0.5
 FAN_OUT = 256
 IDEAL_S = math.ceil(FAN_OUT / LANES) * DELAY_MS / 1000
 MB = 1_000_000
@@ -91,21 +93,21 @@ class Sample:
     p99_us: float
     cpu_us: float  # a request; 0 for direct, which has no process of its own
     busy: float  # share of a core
+    foreign: float  # share of the measured core that others took meanwhile
     answer_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long and how often to measure."""
+    """How often and how long to measure each case."""
 
     rounds: int
     seconds: float
-    litellm_requests: dict[str, int]  # a round, by row
-    fan_out_requests: int
+    litellm_rounds: dict[str, int]  # by row, where one of its requests takes so long that not every round can have it
 
 
-FULL = Effort(3, 4, {"titan": 400, "cohere": 64, "fanout": 1}, fan_out_requests=12)
-QUICK = Effort(3, 1, {"titan": 128, "cohere": 32, "fanout": 1}, fan_out_requests=5)
+FULL = Effort(3, 4, {"fanout": 1})
+QUICK = Effort(3, 1, {"fanout": 1, "cohere": 1})
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class Results:
     starts: list[dict[str, float]] = field(default_factory=list)
     idle_bytes: dict[str, int] = field(default_factory=dict)
     ready_s: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     def cases(self, row: str) -> list[Case]:
@@ -142,12 +145,12 @@ class Bench:
         self._cores = cores
         self._folder = folder
 
-    def cases(self, row: Row, round_: int) -> list[Case]:
+    def cases(self, row: Row, round_: int, effort: Effort) -> list[Case]:
         """Return who is measured in this round of `row`."""
         cases = [Case("direct")]
         cases += [Case("nginx")] if "nginx" in self._peers else []
         cases += [Case("gateway", "float"), Case("gateway", "base64")]
-        if "litellm" in self._peers and (row.name != "fanout" or round_ == 0):  # it takes a quarter of a minute there
+        if "litellm" in self._peers and round_ < effort.litellm_rounds.get(row.name, effort.rounds):
             cases += [Case("litellm", "float"), Case("litellm", "base64")]
         return cases if round_ % 2 == 0 else cases[::-1]
 
@@ -158,13 +161,14 @@ class Bench:
         self._upstream.set_delay_ms(0)
         size = check(target, self._upstream.cert)
         if round_ == 0:
-            self._warm_up(row, case, target)
+            self._load(row, case, target, seconds=WARM_UP_S)  # connections open, caches fill
         self._upstream.set_delay_ms(row.delay_ms)
         if peer:
             peer.wait_idle()
-        calls, cpu_s = self._upstream.calls(), peer.cpu_s() if peer else 0.0
-        load = self._load(row, case, target, effort)
+        calls, core_s, cpu_s = self._upstream.calls(), self._core_s(), peer.cpu_s() if peer else 0.0
+        load = self._load(row, case, target, seconds=effort.seconds)
         cpu_s = peer.cpu_s() - cpu_s if peer else 0.0
+        core_s = self._core_s() - core_s
         if peer:
             peer.check_alive()
         if case.peer == "gateway":
@@ -179,8 +183,12 @@ class Bench:
             p99_us=load.p99_us,
             cpu_us=cpu_s * 1e6 / load.requests,
             busy=cpu_s / load.wall_s,
+            foreign=max(0.0, (core_s - cpu_s) / load.wall_s),
             answer_bytes=size,
         )
+
+    def _core_s(self) -> float:
+        return peers.core_busy_s(self._cores.measured)
 
     def _target(self, row: Row, case: Case) -> Target:
         if case.encoding:
@@ -190,27 +198,29 @@ class Bench:
         texts = 1 if row.model == TITAN else row.texts  # Titan takes one text a call
         return Target(f"{base}/model/{row.model}/invoke", bedrock_body(row.model, texts), texts)
 
-    def _load(self, row: Row, case: Case, target: Target, effort: Effort) -> Load:
+    def _load(self, row: Row, case: Case, target: Target, *, seconds: float) -> Load:
         with peers.pinned(self._cores.others):
-            if case.peer == "litellm" and row.name != "latency":
-                return counted(target, connections=row.connections, requests=effort.litellm_requests[row.name])
+            if _is_slow(row, case):
+                return drained(target, connections=row.connections, seconds=seconds)
             if row.name != "fanout":
-                return wrk(target, connections=row.connections, seconds=effort.seconds, folder=self._folder)
-            if case.encoding:
-                return counted(target, connections=row.connections, requests=effort.fan_out_requests)
+                return wrk(target, connections=row.connections, seconds=seconds, folder=self._folder)
             # The load tool fans out itself: so many connections, and as many calls as a gateway makes are one request.
-            load = wrk(target, connections=LANES, seconds=effort.seconds, folder=self._folder)
+            load = wrk(target, connections=LANES, seconds=seconds, folder=self._folder)
             each_us = load.wall_s * FAN_OUT / load.requests * 1e6
             return Load(load.requests / FAN_OUT, load.wall_s, each_us, each_us)
 
-    def _warm_up(self, row: Row, case: Case, target: Target) -> None:
-        """Let connections open and caches fill before the first round."""
-        with peers.pinned(self._cores.others):
-            if case.peer == "litellm" or (case.encoding and row.name == "fanout"):
-                counted(target, connections=row.connections, requests=min(row.connections, 8))
-            else:
-                connections = LANES if row.name == "fanout" else row.connections
-                wrk(target, connections=connections, seconds=1, folder=self._folder)
+
+def _is_slow(row: Row, case: Case) -> bool:
+    """Return whether a request takes milliseconds, so that those under way at the end would count."""
+    match row.name:
+        case "titan":
+            return case.peer == "litellm"
+        case "cohere":
+            return case.peer != "direct"
+        case "fanout":
+            return case.encoding != ""
+        case _:
+            return False
 
 
 def _check_calls(row: Row, load: Load, calls: int) -> None:
@@ -279,7 +289,6 @@ class Goal:
 def goals(results: Results) -> list[Goal]:
     """Return the targets of the first performance step, with what was measured."""
     nginx = Case("nginx")
-
     found = []
     for row, title, limits in (("titan", "one Titan text", (2.2, 2.6)), ("cohere", "96 Cohere texts", (1.3, 2.5))):
         for encoding, limit in zip(("float", "base64"), limits, strict=True):
@@ -329,13 +338,14 @@ def report(results: Results) -> Iterator[str]:
             yield row.title
             yield from _table(row, results, cases)
             yield from _noise(row, results)
-    if results.starts:
+    if results.starts or results.ready_s:
         yield ""
-        yield f"Start and memory of the gateway alone, {len(results.starts)} starts"
+        yield "Start and memory"
+    if results.starts:
         middle = {name: statistics.median(s[name] for s in results.starts) for name in results.starts[0]}
         yield (
-            f"  ready after {middle['ready_s']:.2f} s ({middle['ready_cpu_s']:.2f} s CPU), "
-            f"first vector after {middle['vector_s']:.2f} s, idle PSS {middle['idle_bytes'] / MB:.1f} MB"
+            f"  gateway: ready after {middle['ready_s']:.2f} s ({middle['ready_cpu_s']:.2f} s CPU), first vector after "
+            f"{middle['vector_s']:.2f} s, idle PSS {middle['idle_bytes'] / MB:.1f} MB; {len(results.starts)} starts"
         )
     for name, seconds in results.ready_s.items():
         yield f"  {name}: ready after {seconds:.2f} s, idle PSS {results.idle_bytes[name] / MB:.1f} MB"
@@ -392,9 +402,10 @@ def _table(row: Row, results: Results, cases: Sequence[Case]) -> Iterator[str]:
 
 
 def _noise(row: Row, results: Results) -> Iterator[str]:
-    rates = [sample.requests / sample.wall_s for sample in results.of(row.name, Case("direct"))]
-    if rates and max(rates) > 1.25 * min(rates):
-        yield f"  noisy: direct gave {min(rates):,.0f} to {max(rates):,.0f} requests/s, so trust ratios, not figures"
+    samples = [sample for sample in results.samples if sample.row == row.name]
+    foreign = statistics.mean(sample.foreign for sample in samples)
+    if foreign > 0.1:
+        yield f"  noisy: others took {foreign:.0%} of the measured core; trust CPU ratios only, and not much"
 
 
 def _cpu(sample: Sample) -> float:
@@ -451,15 +462,17 @@ def run(options: argparse.Namespace, effort: Effort, folder: Path) -> Results:
             running["gateway"] = gateway
             nginx = peers.start_nginx(folder, cores, upstream)
             if nginx is None:
-                _say("nginx is not installed: skipped")
+                results.skipped.append("nginx: it is not installed")
             else:
                 keep("nginx", nginx, peers.nginx_version())
             if options.no_litellm:
-                _say("LiteLLM: skipped, as asked")
+                results.skipped.append("LiteLLM: as asked")
             else:
                 _keep_litellm(results, keep, folder, cores, upstream)
         print(f"Embedrock benchmark on {machine(cores, versions)}", flush=True)
         print(f"Upstream: canned answers over TLS; medians of {effort.rounds} interleaved rounds.", flush=True)
+        for what in results.skipped:
+            print(f"Skipped: {what}.", flush=True)
         bench = Bench(upstream, running, cores, folder)
         for row in rows:
             for round_ in range(effort.rounds):
@@ -474,7 +487,7 @@ def _keep_litellm(
     try:
         home = peers.install_litellm()
     except PeerError as exc:
-        _say(f"LiteLLM: skipped: {exc}")
+        results.skipped.append(str(exc))
         return
     _say("starting LiteLLM's proxy")
     try:
@@ -484,7 +497,7 @@ def _keep_litellm(
 
 
 def _measure_round(bench: Bench, row: Row, round_: int, effort: Effort, results: Results) -> None:
-    for case in bench.cases(row, round_):
+    for case in bench.cases(row, round_, effort):
         try:
             sample = bench.measure(row, case, round_, effort)
         except (LoadError, PeerError) as exc:
@@ -538,6 +551,7 @@ def main() -> int:
     effort = QUICK if options.quick else FULL
     if options.rounds:
         effort = replace(effort, rounds=options.rounds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that what was started is stopped
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="embedrock-bench-") as folder:
         try:
@@ -545,6 +559,8 @@ def main() -> int:
         except (PeerError, LoadError) as exc:
             print(exc, file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            return 130
     print("\n".join(report(results)))
     print(f"\n{time.perf_counter() - begin:.0f} s")
     if options.json:

@@ -1,4 +1,4 @@
-"""Load: request bodies whose texts never repeat, wrk for fast targets, a counted loop for slow ones.
+"""Load: request bodies whose texts never repeat, wrk for fast targets, a loop of threads for slow ones.
 
 Texts must not repeat, or a gateway that sends equal texts once would be measured doing nothing. A template therefore
 holds `MARK` wherever a number goes; the number has as many digits as the mark, so Content-Length never changes.
@@ -172,40 +172,38 @@ def wrk(target: Target, *, connections: int, seconds: float, folder: Path) -> Lo
     return Load(figures["requests"], figures["us"] / 1e6, figures["p50"], figures["p99"])
 
 
-def counted(target: Target, *, connections: int, requests: int) -> Load:
-    """Run a closed loop of exactly so many requests, plain HTTP; for targets where one request takes milliseconds.
+def drained(target: Target, *, connections: int, seconds: float) -> Load:
+    """Run a closed loop over plain HTTP; after `seconds` nothing new is sent, and what is under way is awaited.
 
-    wrk ends by the clock, which with few and slow requests leaves work done for requests that never count.
+    For requests that take milliseconds: wrk hangs up when its time is over, and the work already done for what it
+    leaves behind would be charged to the few requests that completed.
     """
     address = urlsplit(target.url)
-    start = next(_numbers)
-    numbers = iter(range(start, start + requests))
-    lock = threading.Lock()
+    numbers = itertools.count(next(_numbers))
+    begin = time.perf_counter()
     times_s: list[float] = []
     failures: list[str] = []
 
     def loop() -> None:
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=300)
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None or failures:
-                break
-            begin = time.perf_counter()
+        while not failures:
+            sent = time.perf_counter()
             try:
-                connection.request("POST", address.path, fill(target.template, number), _JSON)
+                connection.request("POST", address.path, fill(target.template, next(numbers)), _JSON)
                 reply = connection.getresponse()
                 reply.read()
             except (OSError, http.client.HTTPException) as exc:
                 failures.append(repr(exc))
                 break
-            times_s.append(time.perf_counter() - begin)
+            now = time.perf_counter()
+            times_s.append(now - sent)
             if reply.status != 200:
                 failures.append(f"status {reply.status}")
+            if now - begin > seconds:
+                break
         connection.close()
 
     threads = [threading.Thread(target=loop) for _ in range(connections)]
-    begin = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -215,4 +213,4 @@ def counted(target: Target, *, connections: int, requests: int) -> Load:
         raise LoadError(f"{target.url}: {failures[0]} under load")
     times_s.sort()
     p99 = times_s[min(len(times_s) - 1, int(len(times_s) * 0.99))]
-    return Load(requests, wall_s, statistics.median(times_s) * 1e6, p99 * 1e6)
+    return Load(len(times_s), wall_s, statistics.median(times_s) * 1e6, p99 * 1e6)

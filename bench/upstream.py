@@ -4,7 +4,7 @@ It validates nothing and embeds nothing. Bodies are made once and sent again, so
 in front of it. For a Bedrock that really answers, there is the emulator.
 
     POST /model/{id}/invoke   Titan or Cohere bytes, by the id
-    GET  /_bench              {"calls": N}: how many invocations so far
+    GET  /_bench              {"calls": N, "connections": N}: how many invocations and TLS connections so far
     POST /_bench              {"delay_ms": N}: the wait before every answer from now on
 
 Run as `python -m bench.upstream --tls-port N --plain-port N --cert FILE --key FILE`; prints `ready` once it listens.
@@ -76,6 +76,7 @@ class Canned:
     digits17: bool = False
     delay_s: float = 0.0
     calls: int = 0
+    connections: int = 0
     _cohere: dict[tuple[int, bool], bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ class Canned:
         """Return the answer to a request on `/_bench`, after doing what it asks."""
         if body:
             self.delay_s = float(json.loads(body)["delay_ms"]) / 1000
-        return answer(json.dumps({"calls": self.calls, "delay_ms": self.delay_s * 1000}), tokens=0)
+        return answer(json.dumps({"calls": self.calls, "connections": self.connections}), tokens=0)
 
 
 @lru_cache(maxsize=8)
@@ -130,6 +131,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        if transport.get_extra_info("sslcontext") is not None:
+            self._canned.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = None

@@ -53,7 +53,9 @@ def demonstrate(gateway: subprocess.Popen[str]) -> None:
     client = OpenAI(base_url=f"{url}/v1", api_key="any key will do")
     reply = client.embeddings.create(model=MODEL, input=TEXTS)
     vectors = [np.array(item.embedding, np.float32) for item in reply.data]
-    print(f"{len(TEXTS)} texts, {len(vectors)} vectors of {vectors[0].size} numbers, {reply.usage.total_tokens} tokens.")
+    print(
+        f"{len(TEXTS)} texts, {len(vectors)} vectors of {vectors[0].size} numbers, {reply.usage.total_tokens} tokens."
+    )
     print("Cosine similarity: 1 is the same direction, 0 is unrelated. Texts 1-2, 3-4 and 5-6 belong together.\n")
     print(similarity_table(TEXTS, vectors))
 

@@ -293,12 +293,7 @@ def test_any_answer_has_a_name_and_a_text(header: bytes, body: bytes) -> None:
 
 
 def test_only_refusals_that_other_credentials_can_mend_are_refreshed() -> None:
-    expected = {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "UnrecognizedClientException",
-        "RequestExpired",
-        "InvalidClientTokenId",
-    }
+    expired = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+    unknown = {"UnrecognizedClientException", "InvalidClientTokenId"}
 
     assert expired | unknown == REFUSED_CREDENTIALS

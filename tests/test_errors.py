@@ -23,8 +23,6 @@ CODES = {
     "model_not_found": "ModelNotFound",
     "model_not_supported": "ModelNotSupported",
     "model_warming": "ModelWarming",
-    "overloaded": "Overloaded",
-    "request_timeout": "RequestTimeout",
     "request_too_large": "RequestTooLarge",
     "unsupported_media_type": "UnsupportedMedia",
     "upstream_auth_failed": "UpstreamAuthFailed",

@@ -9,7 +9,6 @@
     │   ├── NotFound            404  no such path
     │   │   └── ModelNotFound   404  no such model
     │   ├── MethodNotAllowed    405
-    │   ├── RequestTimeout      408  the caller stopped sending
     │   ├── RequestTooLarge     413
     │   └── UnsupportedMedia    415  a body that is not plain JSON
     ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
@@ -18,8 +17,7 @@
     ├── Unavailable             503  Bedrock's fault, or the way to it
     │   ├── ModelWarming        503  Bedrock is loading the model
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
-    │   ├── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
-    │   └── Overloaded          503  the gateway has more work than it takes
+    │   └── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
     └── UpstreamTimeout         504  the deadline passed
 
 Status, type and code live on the class. Codes are a closed list; clients match on status, type, code and param,
@@ -124,13 +122,6 @@ class MethodNotAllowed(BadRequest):
     status = 405
 
 
-class RequestTimeout(BadRequest):
-    """The body did not arrive in time."""
-
-    status = 408
-    code = "request_timeout"
-
-
 class RequestTooLarge(BadRequest):
     """The body is over the gateway's limit."""
 
@@ -197,13 +188,6 @@ class UpstreamAuthFailed(Unavailable):
 
     code = "upstream_auth_failed"
     retry_after_s = 30
-
-
-class Overloaded(Unavailable):
-    """The gateway has more work than it takes."""
-
-    code = "overloaded"
-    retry_after_s = 1
 
 
 class UpstreamTimeout(EmbedrockError):

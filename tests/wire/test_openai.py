@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from embedrock import vectors
 from embedrock.catalog import MODELS
-from embedrock.errors import BadRequest, EmbedrockError, Overloaded
+from embedrock.errors import BadRequest, EmbedrockError, Unavailable
 from embedrock.wire import openai
 from embedrock.wire.openai import EmbeddingsRequest, decode_request, encode_response
 
@@ -286,7 +286,10 @@ def test_vectors_of_full_pieces_do_not_lose_their_commas() -> None:
                 "code": "empty_input",
             },
         ),
-        (Overloaded("busy"), {"message": "busy", "type": "server_error", "param": None, "code": "overloaded"}),
+        (
+            Unavailable("down"),
+            {"message": "down", "type": "server_error", "param": None, "code": "upstream_unavailable"},
+        ),
     ],
 )
 def test_error_has_all_four_members(error: EmbedrockError, members: dict[str, Any]) -> None:

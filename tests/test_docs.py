@@ -1,0 +1,115 @@
+"""The documents say what is: their examples run, and everything a user can meet is named in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from embedrock import errors, settings
+
+if TYPE_CHECKING:
+    from tests.conftest import Gateway
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+_FENCE = re.compile(r"(?P<mark><!-- needs AWS -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
+_RUN = re.compile(r"\.venv/bin/embedrock|curl")
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+def environ() -> dict[str, str]:
+    """Return the environment of a reader without an AWS account."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "EMBEDROCK_"))}
+
+
+def examples(language: str) -> list[tuple[str, str]]:
+    """Return page and code of each example that needs no AWS account."""
+    return [
+        (str(page.relative_to(ROOT)), match["code"])
+        for page in PAGES
+        for match in _FENCE.finditer(page.read_text(encoding="utf-8"))
+        if match["language"] == language and not match["mark"]
+    ]
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Return page and command of each shell example that is not a make target; continued lines are one."""
+    joined = [(page, code.replace("\\\n", " ")) for page, code in examples("sh")]
+    return [(page, line) for page, code in joined for line in code.splitlines() if not line.startswith("make ")]
+
+
+@pytest.mark.parametrize(("page", "code"), examples("python"))
+def test_python_example_runs(gateway: Gateway, page: str, code: str) -> None:
+    code = code.replace("http://127.0.0.1:4000", gateway.url)
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ(), check=False)
+
+    assert ended.returncode == 0, f"{page}: {ended.stderr}"
+    assert ended.stdout.strip(), page
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_command_of_a_page_runs(gateway: Gateway, page: str, line: str) -> None:
+    assert _RUN.match(line), f"{page}: is this an example? {line}"
+    scripts = str(Path(sys.executable).parent)
+    line = line.replace("http://127.0.0.1:4000", gateway.url).replace(".venv/bin/", f"{scripts}/")
+
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environ(), check=False)
+
+    assert ended.returncode == 0, f"{page}: {ended.stderr}"
+    assert ended.stdout.strip(), page
+
+
+def test_make_targets_of_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {line.split()[1] for page in PAGES for line in page.read_text().splitlines() if line.startswith("make ")}
+
+    assert named
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = _LINK.findall(page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_error_is_documented() -> None:
+    """By status, type and code; and nothing is documented that does not exist."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "embedrock").rglob("*.py"))
+    finer_codes = set(re.findall(r'\bcode="(\w+)"', source))
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__bases__ != (object,)]
+    classes = [kind for kind in kinds if issubclass(kind, errors.EmbedrockError) and kind is not errors.EmbedrockError]
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*?) \|", page, re.MULTILINE)
+    documented = {(int(status), kind, code) for status, kind, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+
+    assert {(kind.status, kind.type, kind.code or "null") for kind in classes} - documented == set()
+    assert finer_codes <= {code for _, _, code in documented}
+    assert {code for _, _, code in documented} <= finer_codes | {kind.code or "null" for kind in classes}
+
+
+def test_every_setting_has_help() -> None:
+    assert [field.name for field in settings.documented() if not field.metadata["help"]] == []
+
+
+def test_demo_shows_what_belongs_together() -> None:
+    ended = subprocess.run(
+        [sys.executable, ROOT / "examples" / "demo.py"], capture_output=True, text=True, env=environ(), check=False
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "6 texts, 6 vectors of 1024 numbers" in ended.stdout
+    assert "Nearest to \"my bicycle's brakes squeak\": 'Repairing the brakes of a bicycle'" in ended.stdout
+    if os.path.exists("/proc"):  # noqa: PTH110
+        cpu_s, memory_mb = re.findall(r"used ([\d.]+) s of CPU .* holds (\d+) MB", ended.stdout)[0]
+        assert float(cpu_s) > 0
+        assert 0 < int(memory_mb) <= 100

@@ -221,9 +221,9 @@ def test_two_workers_share_a_port_and_add_up_their_metrics(
     answers = [gateway.embed({"model": TITAN, "input": text}) for text in texts]  # a connection each
 
     assert [vector(answer) for answer in answers] == expected(TITAN, texts)
-    for _ in range(8):  # whichever worker answers
-        assert gateway.metric("embedrock_requests_total", route="embeddings", status="200") == 60
-        assert gateway.metric("embedrock_inputs_total", model=TITAN) == 60
+    wait_until(lambda: gateway.metric("embedrock_requests_total", route="embeddings", status="200") == 60)
+    for _ in range(8):  # whichever worker answers, once each has told the others
+        wait_until(lambda: gateway.metric("embedrock_inputs_total", model=TITAN) == 60)
 
 
 def test_two_workers_end_with_sigterm(start_gateway: StartGateway, emulator: Emulator) -> None:

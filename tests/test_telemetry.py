@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,8 +28,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 @pytest.fixture
-def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+def metrics() -> Metrics:
     return Metrics()
 
 
@@ -117,11 +115,11 @@ def test_exposition_is_prometheus_text(metrics: Metrics) -> None:
 def test_workers_are_added_up(tmp_path: Path) -> None:
     """Several processes share a port; whichever answers /metrics tells of all."""
     code = (
-        "from embedrock.telemetry import Metrics; m = Metrics(); m.request('embeddings', 200, 0.01); "
-        "print(m.expose()[0].decode())"
+        "import sys, pathlib; from embedrock.telemetry import Metrics; m = Metrics(pathlib.Path(sys.argv[1])); "
+        "m.request('embeddings', 200, 0.01); m.share(); print(m.expose()[0].decode())"
     )
-    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for _ in range(2):
-        worker = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+        worker = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
 
     assert 'embedrock_requests_total{route="embeddings",status="200"} 2.0' in worker.stdout
+    assert 'embedrock_request_seconds_bucket{le="0.01",route="embeddings"} 2.0' in worker.stdout

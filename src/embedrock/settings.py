@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 PREFIX = "EMBEDROCK_"
 
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
-_NOT_SETTINGS = tuple(PREFIX + name for name in ("CONFIG", "EMULATED", "EMULATOR_", "TEST_"))
+_NOT_SETTINGS = tuple(PREFIX + name for name in ("CONFIG", "EMULATED", "EMULATOR_", "METRICS_DIR", "TEST_"))
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
 
 
@@ -114,6 +114,8 @@ class Settings:
 
     #: Bedrock is the local emulator: no AWS credentials are looked for
     emulated: bool = False
+    #: where the worker processes of one port keep their metrics; None: there is one process
+    metrics_dir: str | None = None
 
     def __post_init__(self) -> None:
         if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):
@@ -155,6 +157,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
         values[name] = _parse(known[name], environ[variable], variable)
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
+    values["metrics_dir"] = environ.get(PREFIX + "METRICS_DIR") or None
     if values["emulated"]:
         values["bearer_token"] = None
         values["regions"] = values["regions"] or ("us-east-1",)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from embedrock.catalog import Names
 from embedrock.service.embedder import Embedder, Options
@@ -20,6 +23,8 @@ from embedrock.upstream.credentials import (
     chain_region,
 )
 from embedrock.upstream.sigv4 import Credentials
+
+_SHARE_METRICS_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,12 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open what the service needs. Raises SettingsError when the settings cannot work."""
     found = names(settings)
     credentials = _credentials(settings)
-    metrics = Metrics()
+    metrics = Metrics(Path(settings.metrics_dir) if settings.metrics_dir else None)
     tls = _tls(settings)
     async with AsyncExitStack() as stack:
+        if settings.metrics_dir:
+            sharing = asyncio.create_task(_share_metrics(metrics))
+            stack.callback(sharing.cancel)
         upstreams = {}
         for region in found.regions:
             url = settings.runtime_url or endpoint(region, fips=settings.fips, dual_stack=settings.dual_stack)
@@ -71,6 +79,12 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             timeout_s=settings.timeout_s,
         )
         yield Gateway(settings, found, Embedder(found, upstreams, metrics, options), metrics, credentials)
+
+
+async def _share_metrics(metrics: Metrics) -> None:
+    while True:
+        metrics.share()
+        await asyncio.sleep(_SHARE_METRICS_EVERY_S)
 
 
 def _credentials(settings: Settings) -> CredentialSource | None:

@@ -53,8 +53,9 @@ def _cut(body: bytes | bytearray, count: int) -> list[Array] | None:
     arrays: list[Array] = []
     joint = _START.match(body)
     while joint and len(arrays) < count:
-        end = body.find(b"]", joint.end()) + 1
-        arrays.append(whole[joint.end() : end])
+        start = joint.end()
+        end = body.find(b"]", start) + 1
+        arrays.append(whole[start:end])
         joint, last = _NEXT.match(body, end), end
     usual = len(arrays) == count and joint is None and _END.match(body, last) and _TAIL.search(body, len(body) - 8)
     return arrays if usual else None

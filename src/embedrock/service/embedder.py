@@ -62,7 +62,6 @@ class _Work(Generic[V]):
     size: int  # numbers a vector: `dimensions`, or the model's default
     render: Render[V]
     deadline: float
-    vectors: list[V]
     tokens: int = 0
     reported: bool = True
     calls: int = 0
@@ -98,17 +97,14 @@ class Embedder:
         size = _size(spec, dimensions)
         texts = inputs.read_texts(value, max_inputs=options.max_inputs, empty_as_space=options.empty_as_space)
         _check_lengths(spec, texts)
-        work = _Work(target, _family(target), texts, dimensions, size, render, deadline, [])
-        await self._run(work)
-        self._metrics.embedded(spec.id, len(texts.values), work.tokens, reported=work.reported)
-        return Reply(work.vectors, target, work.tokens, work.reported, work.calls, texts.emptied)
+        work = _Work(target, _family(target), texts, dimensions, size, render, deadline)
+        starts = range(0, len(texts.values), spec.max_inputs_per_call)
+        vectors = await (self._embed_run(work, 0) if len(starts) == 1 else self._fan_out(work, starts))
+        self._metrics.embedded(spec.id, len(vectors), work.tokens, reported=work.reported)
+        return Reply(vectors, target, work.tokens, work.reported, work.calls, texts.emptied)
 
-    async def _run(self, work: _Work[V]) -> None:
-        texts = work.texts.values
-        starts = range(0, len(texts), work.target.spec.max_inputs_per_call)
-        if len(starts) == 1:
-            work.vectors = await self._embed_run(work, 0)
-            return
+    async def _fan_out(self, work: _Work[V], starts: range) -> list[V]:
+        """Embed the runs that begin at `starts`, a few at once; the first failure stops the rest."""
         runs: list[list[V]] = [[]] * len(starts)
         waiting = iter(enumerate(starts))
 
@@ -122,32 +118,19 @@ class Embedder:
                     group.create_task(lane())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        work.vectors = [vector for run in runs for vector in run]
+        return [vector for run in runs for vector in run]
 
     async def _embed_run(self, work: _Work[V], start: int) -> list[V]:
-        spec = work.target.spec
+        """Call Bedrock with the run that begins at `start` until it answers or trying again makes no sense."""
+        target = work.target
+        spec = target.spec
         texts = work.texts.values[start : start + spec.max_inputs_per_call]
         body = work.family.build_request(spec, texts, work.dimensions)
-        try:
-            vectors, tokens = await self._call(work, body, len(texts))
-        except BadRequest as exc:
-            if exc.param is None:
-                exc.param = work.texts.param(start) if len(texts) == 1 else "input"
-            raise
-        if tokens is None:
-            work.reported = False
-            tokens = sum(_estimate_tokens(text) for text in texts)
-        work.tokens += tokens
-        return vectors
-
-    async def _call(self, work: _Work[V], body: bytes, count: int) -> tuple[list[V], int | None]:
-        """Call Bedrock until it answers or trying again makes no sense."""
 
         def parse(response: Response) -> tuple[list[V], int | None]:
-            answer = work.family.parse_response(response.body, response.headers, count)
+            answer = work.family.parse_response(response.body, response.headers, len(texts))
             return [work.render(array, work.size) for array in answer.vectors], answer.tokens
 
-        target = work.target
         upstream = self._upstreams[target.region]
         for attempt in itertools.count(1):
             work.calls += 1
@@ -155,19 +138,26 @@ class Embedder:
             timeout_s = min(self._options.attempt_timeout_s, work.deadline - started)
             outcome = "ok"
             try:
-                return await upstream.invoke(target.invoke_id, body, parse, timeout_s=timeout_s)
+                vectors, tokens = await upstream.invoke(target.invoke_id, body, parse, timeout_s=timeout_s)
+                break
             except EmbedrockError as exc:
                 outcome = exc.code or "invalid_request"
                 wait_s = next_wait(exc, attempt, random)
                 if wait_s is None or time.monotonic() + wait_s >= work.deadline:
+                    if isinstance(exc, BadRequest) and exc.param is None:
+                        exc.param = work.texts.param(start) if len(texts) == 1 else "input"
                     raise
             except asyncio.CancelledError:
                 outcome = "cancelled"
                 raise
             finally:
-                self._metrics.upstream_call(target.spec.id, target.region, outcome, time.monotonic() - started)
+                self._metrics.upstream_call(spec.id, target.region, outcome, time.monotonic() - started)
             await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
+        if tokens is None:
+            work.reported = False
+            tokens = sum(_estimate_tokens(text) for text in texts)
+        work.tokens += tokens
+        return vectors
 
 
 def _family(target: Target) -> Family:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from embedrock.errors import UpstreamTimeout
+from embedrock.errors import EmbedrockError, UpstreamTimeout
 from embedrock.upstream import aws_errors
 from embedrock.upstream.connection import Pool, Response
 from embedrock.upstream.credentials import CredentialSource
@@ -77,25 +77,23 @@ class Bedrock:
 
         Raises what `parse` raises, and the error that stands for AWS's.
         """
-        return parse(await self._send(model_id, body, timeout_s))
-
-    def close(self) -> None:
-        self._pool.close()
-
-    async def _send(self, model_id: str, body: bytes, timeout_s: float) -> Response:
         if timeout_s <= 0:
             raise UpstreamTimeout("The request's time is up.")
         call = self._calls.get(model_id) or self._prepare(model_id)
         if self._credentials is None:
-            return _checked(await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s))
-        credentials = await self._credentials.get()
-        response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
-        if response.status in (400, 403):
-            name, text = aws_errors.name_and_text(response.headers, response.body)
-            if name in aws_errors.REFUSED_CREDENTIALS or "Signature expired" in text:
+            response = await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s)
+        else:
+            credentials = self._credentials.fresh() or await self._credentials.get()
+            response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
+            if response.status != 200 and _refuses_credentials(response):
                 credentials = await self._credentials.replace(credentials)
                 response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
-        return _checked(response)
+        if response.status != 200:
+            raise _error(response)
+        return parse(response)
+
+    def close(self) -> None:
+        self._pool.close()
 
     def _prepare(self, model_id: str) -> _Call:
         path = f"{self._prefix}/model/{quote(model_id, safe='-_.~')}/invoke"
@@ -120,9 +118,12 @@ class Bedrock:
         return b"%b%b%b" % (call.head, headers.encode(), body)
 
 
-def _checked(response: Response) -> Response:
-    if response.status == 200:
-        return response
+def _refuses_credentials(response: Response) -> bool:
+    name, text = aws_errors.name_and_text(response.headers, response.body)
+    return name in aws_errors.REFUSED_CREDENTIALS or "Signature expired" in text
+
+
+def _error(response: Response) -> EmbedrockError:
     name, text = aws_errors.name_and_text(response.headers, response.body)
     original = None
     if name == "ModelErrorException":
@@ -130,4 +131,4 @@ def _checked(response: Response) -> Response:
             original = msgspec.json.decode(response.body, type=_ModelErrorBody).originalStatusCode
         except BROKEN_JSON:
             original = None
-    raise aws_errors.to_error(response.status, name, text, original)
+    return aws_errors.to_error(response.status, name, text, original)

@@ -18,6 +18,7 @@ import httptools
 from embedrock.errors import InvalidUpstream, Retry, Unavailable, UpstreamTimeout
 
 _BUFFER_BYTES: Final = 65536  # 16 KiB, one TLS record, is slower on plain connections; 256 KiB gains nothing
+_SWEEP_EVERY_S: Final = 0.05  # how late a timeout may be
 _LARGEST_ANSWER: Final = 25_000_000  # Bedrock's limit for a body, AWS API reference, InvokeModel
 
 
@@ -36,35 +37,37 @@ class _Stale(Exception):
 class _Connection(asyncio.BufferedProtocol):
     """One connection. The httptools parser calls the `on_…` methods.
 
-    It reads into buffers of its own: uvloop's TLS otherwise allocates 256 KiB for every read, which more than doubled
+    It reads into buffers that are there: otherwise uvloop's TLS allocates 256 KiB for every read, which doubled
     the CPU of a call. A body of known length that is not there at once is read straight into its place, past the
     parser: a call for 96 texts answers 1.2 MB, and each copy of it costs a tenth of the call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: bytearray) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._buffer = bytearray(_BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
+        self._buffer = buffer
+        self._view = memoryview(buffer)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Response] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
+        self._length: int | None = None  # of the answer being read, while it is known and the body not complete
         self._body = bytearray()  # of known length, being filled
         self._rest: memoryview | None = None  # what is still to be filled of it
         self._used = False  # has answered at least once
         self._started = False  # a byte of the present answer arrived
-        self._length: int | None = None  # of the answer being read, while it is known and the body not complete
+        self.give_up = 0.0  # when the present answer is too late
         self.idle_since = 0.0
         self.open = False
 
-    async def exchange(self, request: bytes, timeout_s: float) -> Response:
-        """Send `request` and return its answer. Raises UpstreamTimeout, Unavailable or _Stale."""
-        loop = asyncio.get_running_loop()
+    async def exchange(self, request: bytes, give_up: float) -> Response:
+        """Send `request` and return its answer. Raises UpstreamTimeout, Unavailable or _Stale.
+
+        Somebody else calls `time_out` when it is later than `give_up`.
+        """
         if self._transport is None or not self.open:
             raise _Stale
-        self._waiter = loop.create_future()
-        self._timer = loop.call_later(timeout_s, self._time_out)
+        self._waiter = asyncio.get_running_loop().create_future()
+        self.give_up = give_up
         self._started = False
         self._transport.write(request)
         try:
@@ -73,8 +76,10 @@ class _Connection(asyncio.BufferedProtocol):
             self.close()  # also when cancelled: the answer may still be on its way
             raise
         finally:
-            self._timer.cancel()
             self._waiter = None
+
+    def time_out(self) -> None:
+        self._fail(UpstreamTimeout("Bedrock did not answer in time.", retry=Retry.TRANSIENT))
 
     def close(self) -> None:
         self.open = False
@@ -169,9 +174,6 @@ class _Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(Response(self._parser.get_status_code(), self._headers, body))
 
-    def _time_out(self) -> None:
-        self._fail(UpstreamTimeout("Bedrock did not answer in time.", retry=Retry.TRANSIENT))
-
     def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
@@ -197,6 +199,10 @@ class Pool:
         self._connect_timeout_s = connect_timeout_s
         self._slots = asyncio.Semaphore(size)
         self._idle: deque[_Connection] = deque()
+        self._busy: set[_Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        # One for all: what is read is used up before the event loop reads from another connection.
+        self._buffer = bytearray(_BUFFER_BYTES)
 
     async def request(self, request: bytes, *, timeout_s: float) -> Response:
         """Send a whole HTTP request and return its answer.
@@ -204,7 +210,10 @@ class Pool:
         Raises UpstreamTimeout when the answer takes longer than `timeout_s`, Unavailable when there is none.
         """
         give_up = time.monotonic() + timeout_s
-        await self._wait_for_slot(timeout_s)
+        if self._slots.locked():
+            await self._wait_for_slot(timeout_s)
+        else:
+            await self._slots.acquire()
         try:
             if kept := self._take():
                 try:
@@ -216,13 +225,12 @@ class Pool:
             self._slots.release()
 
     def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
         while self._idle:
             self._idle.pop().close()
 
     async def _wait_for_slot(self, timeout_s: float) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
         try:
             async with asyncio.timeout(timeout_s):
                 await self._slots.acquire()
@@ -230,13 +238,29 @@ class Pool:
             raise UpstreamTimeout("No connection to Bedrock got free in time.") from None
 
     async def _exchange(self, connection: _Connection, request: bytes, give_up: float) -> Response:
-        response = await connection.exchange(request, give_up - time.monotonic())
+        self._busy.add(connection)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._time_out_the_late)
+        try:
+            response = await connection.exchange(request, give_up)
+        finally:
+            self._busy.discard(connection)
         if connection.open:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             connection.close()
         return response
+
+    def _time_out_the_late(self) -> None:
+        # One timer for all calls in flight: a timer for each costs more than all else the pool does.
+        self._sweep = None
+        now = time.monotonic()
+        for connection in self._busy:
+            if connection.give_up <= now:
+                connection.time_out()
+        if self._busy:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._time_out_the_late)
 
     def _take(self) -> _Connection | None:
         oldest_allowed = time.monotonic() - self._keep_alive_s
@@ -253,7 +277,7 @@ class Pool:
         try:
             async with asyncio.timeout(min(self._connect_timeout_s, give_up - time.monotonic())):
                 _, connection = await loop.create_connection(
-                    _Connection,
+                    lambda: _Connection(self._buffer),
                     self._host,
                     self._port,
                     ssl=self._tls,

@@ -24,6 +24,9 @@ _CHECK_EVERY_S = 60.0  # botocore refreshes from 15 minutes before the end; aski
 class CredentialSource(Protocol):
     """Where the upstream gets its credentials."""
 
+    def fresh(self) -> Credentials | None:
+        """Return credentials that are at hand and need no look at the chain, or None."""
+
     async def get(self) -> Credentials:
         """Return credentials to sign with. Raises UpstreamAuthFailed when there are none."""
 
@@ -36,6 +39,9 @@ class FixedCredentials:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
+
+    def fresh(self) -> Credentials | None:
+        return self._credentials
 
     async def get(self) -> Credentials:
         return self._credentials
@@ -58,6 +64,9 @@ class ChainCredentials:
         self._current: Credentials | None = None
         self._check_at = 0.0
         self._refresh: asyncio.Task[Credentials] | None = None
+
+    def fresh(self) -> Credentials | None:
+        return self._current if self._clock() < self._check_at else None
 
     async def get(self) -> Credentials:
         if self._current is None:

@@ -14,7 +14,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 from urllib.parse import quote
+
+_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104
+_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class RequestSigner:
         self._amz_date = ""
         self._scope = ""
         self._key_of: tuple[str, Credentials] | None = None
-        self._key = b""
+        self._inner = sha256()
+        self._outer = sha256()
 
     def sign(self, body: bytes, credentials: Credentials, now: float) -> tuple[str, str]:
         """Return the values of `X-Amz-Date` and `Authorization` for `body` at `now`, in seconds since the epoch."""
@@ -65,17 +70,24 @@ class RequestSigner:
             names, token = self._names_with_token, f"x-amz-security-token:{credentials.token}\n"
         canonical = f"{self._head}x-amz-date:{self._amz_date}\n{token}{self._tail}\n{names}\n{sha256(body).hexdigest()}"
         to_sign = f"AWS4-HMAC-SHA256\n{self._amz_date}\n{self._scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._signing_key(credentials), to_sign.encode(), "sha256").hex()
+        signature = self._signature(credentials, to_sign.encode())
         return self._amz_date, (
             f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{self._scope}, "
             f"SignedHeaders={names}, Signature={signature}"
         )
 
-    def _signing_key(self, credentials: Credentials) -> bytes:
+    def _signature(self, credentials: Credentials, to_sign: bytes) -> str:
         day = self._amz_date[:8]
         if self._key_of != (day, credentials):
             key = f"AWS4{credentials.secret_key}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._key, self._key_of = key, (day, credentials)
-        return self._key
+            # HMAC is a hash in a hash; both begin with the key, so both beginnings are kept.
+            padded = key.ljust(64, b"\0")
+            self._inner = sha256(padded.translate(_INNER_PAD))
+            self._outer = sha256(padded.translate(_OUTER_PAD))
+            self._key_of = (day, credentials)
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(to_sign)
+        outer.update(inner.digest())
+        return outer.hexdigest()

@@ -15,11 +15,14 @@ from embedrock.errors import BadRequest
 def decode_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in `body`. Raises BadRequest with code `invalid_json` or `duplicate_key`."""
     try:
-        document = _decoder.decode(body.decode())
+        text = body.decode().strip(" \t\r\n")
+        document, end = _decoder.raw_decode(text)
     except RecursionError:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from None
     except ValueError:  # bad UTF-8 and numbers of thousands of digits are ValueErrors too
         raise BadRequest("The body is not valid JSON in UTF-8.", code="invalid_json") from None
+    if end != len(text):
+        raise BadRequest("The body is more than one JSON document.", code="invalid_json")
     if not isinstance(document, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
     return document

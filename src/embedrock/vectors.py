@@ -26,7 +26,7 @@ BROKEN_JSON: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 #: The text of a JSON array: on its own, or a part of Bedrock's answer.
 Array = bytes | memoryview
 
-_COMMA: Final = ord(",")
+_COMMA: Final = np.uint8(ord(","))  # of the type it is compared with: a Python int is converted each time
 _MINUS: Final = ord("-")
 _EXPONENTS: Final = (b"e", b"E")
 _FOREIGN: Final = (b'"', b"[", b"{", b"u", b"a", b"y")  # strings, arrays, objects; null, true; false, NaN; Infinity

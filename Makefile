@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test check bench conformance campaign clean
+.PHONY: help demo serve test check bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list

@@ -75,7 +75,9 @@ def _read_list(items: list[object], empty_as_space: bool) -> Texts:
 def _clean(text: str, param: str) -> str:
     if text.startswith(("data:", "s3://")) and (text[0] == "s" or _DATA_URI.match(text)):
         kind = "an object in S3" if text[0] == "s" else "media"
-        raise BadRequest(f"'{param}' is {kind}; this model reads text only.", param=param, code="unsupported_media")
+        raise BadRequest(
+            f"'{param}' is {kind}; this version of Embedrock reads text only.", param=param, code="unsupported_media"
+        )
     if text.isascii():
         return text
     try:

@@ -37,11 +37,13 @@ clean: ## Remove .venv and what tools left behind
 	@touch $@
 
 .venv/run-installed: .venv/made requirements/run.txt pyproject.toml
+	@echo "Setting up .venv ..."
 	@$(PIP) install --require-hashes -r requirements/run.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev-installed: .venv/made requirements/dev.txt pyproject.toml
+	@echo "Setting up .venv for development ..."
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run-installed

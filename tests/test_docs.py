@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 _FENCE = re.compile(r"(?P<mark><!-- needs AWS -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
-_RUN = re.compile(r"\.venv/bin/embedrock|curl")
+_RUN = re.compile(r"([A-Z_]+=\S+ )*(\.venv/bin/embedrock|curl) ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 

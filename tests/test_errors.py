@@ -114,8 +114,10 @@ def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_callers_mistake_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
-    assert cls.hopeless is (400 <= cls.status < 500 and cls.status != 429)
+def test_what_the_caller_or_the_operator_must_mend_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
+    callers = 400 <= cls.status < 500 and cls.status != 429
+
+    assert cls.hopeless is (callers or cls is errors.UpstreamAuthFailed)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -312,3 +312,17 @@ def test_ca_bundle_that_is_not_there_is_one_line(run_embedrock: RunEmbedrock, tm
     assert ended.returncode == 1
     assert ended.stderr.count(b"\n") == 1
     assert b"AWS_CA_BUNDLE" in ended.stderr
+
+
+def test_embed_reads_a_whole_vector_over_tls(
+    start_emulator: StartEmulator, run_embedrock: RunEmbedrock, certificate: tuple[Path, Path], expected: Expected
+) -> None:
+    """The command runs on asyncio's own event loop, where the server runs on uvloop."""
+    cert, key = map(str, certificate)
+    emulator = start_emulator("--certfile", cert, "--keyfile", key)
+    aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_CA_BUNDLE": cert}
+
+    ended = run_embedrock("embed", "a text", **aws, AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url)
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["embeddings"] == expected(TITAN, ["a text"])

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             exit_with_parent=options.exit_with_parent,
         )
     except OSError as error:
-        sys.stderr.write(f"bedrock-emulator cannot listen on {options.host}:{options.port}: {error}\n")
+        sys.stderr.write(
+            f"bedrock-emulator cannot listen on {options.host}:{options.port}: {os.strerror(error.errno or 0)}\n"
+        )
         return 1
     return 0
 

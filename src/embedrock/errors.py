@@ -70,6 +70,10 @@ class EmbedrockError(Exception):
         if retry is not None:
             self.retry = retry
 
+    def explained(self) -> str:
+        """Return the message, and for the operator what the network said."""
+        return f"{self.message} ({self.__cause__})" if isinstance(self.__cause__, OSError) else self.message
+
 
 class BadRequest(EmbedrockError):
     """Something in the request is missing, wrong or unknown."""
@@ -187,6 +191,7 @@ class UpstreamAuthFailed(Unavailable):
     """AWS refused the gateway's own credentials, or there are none."""
 
     code = "upstream_auth_failed"
+    hopeless = True  # until the operator has seen to it: a client that waits and tries again only waits
     retry_after_s = 30
 
 

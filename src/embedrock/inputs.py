@@ -59,11 +59,7 @@ def _read_list(items: list[object], empty_as_space: bool) -> Texts:
     emptied: list[int] = []
     for index, item in enumerate(items):
         if not isinstance(item, str):
-            raise BadRequest(
-                f"'input[{index}]' must be a string, not {_json_type(item)}.",
-                param=f"input[{index}]",
-                code="invalid_type",
-            )
+            raise _not_a_text(item, index)
         if not item:
             if not empty_as_space:
                 raise BadRequest(f"'input[{index}]' is empty.", param=f"input[{index}]", code="empty_input")
@@ -86,6 +82,17 @@ def _clean(text: str, param: str) -> str:
         # UTF-16 joins what was a pair after all; what stays alone is replaced.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def _not_a_text(item: object, index: int) -> BadRequest:
+    if index == 0 and (type(item) is int or (isinstance(item, list) and item and type(item[0]) is int)):
+        message = (
+            f"'input[{index}]' looks like token ids; this version of Embedrock reads text only "
+            "(in LangChain: check_embedding_ctx_length=False)."
+        )
+    else:
+        message = f"'input[{index}]' must be a string, not {_json_type(item)}."
+    return BadRequest(message, param=f"input[{index}]", code="invalid_type")
 
 
 def _json_type(value: object) -> str:

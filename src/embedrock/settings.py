@@ -7,15 +7,20 @@ is an error that names it, and in the file its line.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 PREFIX = "EMBEDROCK_"
 
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
+
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
-_NOT_SETTINGS = tuple(PREFIX + name for name in ("CONFIG", "EMULATED", "EMULATOR_", "METRICS_DIR", "TEST_"))
+_OWN = {PREFIX + "CONFIG", PREFIX + "EMULATED", PREFIX + "METRICS_DIR"}
+_OTHERS = (PREFIX + "EMULATOR_", PREFIX + "TEST_")
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
 
 
@@ -120,7 +125,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):
             raise SettingsError("AWS_BEARER_TOKEN_BEDROCK is set, and a key is not sent to an endpoint without https")
-        if not self.api_key and not self.allow_no_auth and not _is_loopback(self.host):
+        open_to_all = not (self.api_key or self.allow_no_auth)
+        if open_to_all and not _is_loopback(self.host):
             raise SettingsError(
                 f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, listen on 127.0.0.1, "
                 "or set EMBEDROCK_ALLOW_NO_AUTH=true"
@@ -139,8 +145,8 @@ def documented() -> tuple[Field[Any], ...]:
     return tuple(f for f in fields(Settings) if "parse" in f.metadata)
 
 
-def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
-    """Return the settings of `environ` and of the file it names in EMBEDROCK_CONFIG; `overrides` win over both.
+def load(environ: Mapping[str, str]) -> Settings:
+    """Return the settings of `environ` and of the file it names in EMBEDROCK_CONFIG.
 
     Raises SettingsError.
     """
@@ -149,7 +155,7 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     if config := environ.get(PREFIX + "CONFIG"):
         values |= _read_file(Path(config), known)
     for variable in environ:
-        if not variable.startswith(PREFIX) or variable.startswith(_NOT_SETTINGS):
+        if not variable.startswith(PREFIX) or variable in _OWN or variable.startswith(_OTHERS):
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in known or variable != PREFIX + name.upper():
@@ -161,16 +167,20 @@ def load(environ: Mapping[str, str], **overrides: Any) -> Settings:
     if values["emulated"]:
         values["bearer_token"] = None
         values["regions"] = values["regions"] or ("us-east-1",)
-    return Settings(**(values | overrides))
+    return Settings(**values)
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what AWS's own variables say."""
     regions = _list(environ.get("AWS_BEDROCK_REGIONS", ""))
     if not regions:
         regions = next(((environ[name],) for name in _DEFAULT_REGION_VARIABLES if environ.get(name)), ())
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            raise SettingsError(f"{region[:60]!r} is not the name of an AWS region, such as us-east-1")
     url = environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or environ.get("AWS_ENDPOINT_URL") or None
-    if url and not url.startswith(("http://", "https://")):
-        raise SettingsError("AWS_ENDPOINT_URL_BEDROCK_RUNTIME must start with http:// or https://")
+    if url and not _is_url(url):
+        raise SettingsError("AWS_ENDPOINT_URL_BEDROCK_RUNTIME (or AWS_ENDPOINT_URL) is not an http:// or https:// URL")
     return {
         "regions": regions,
         "runtime_url": url,
@@ -179,6 +189,14 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
         "fips": environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
         "dual_stack": environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
     }
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number for a port, or brackets without an address
+        return False
 
 
 def _parse(setting: Field[Any], value: str, where: str) -> Any:

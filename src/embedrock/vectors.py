@@ -27,9 +27,9 @@ BROKEN_JSON: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 Array = bytes | memoryview
 
 _COMMA: Final = np.uint8(ord(","))  # of the type it is compared with: a Python int is converted each time
+_NINE: Final = np.uint8(ord("9"))
 _MINUS: Final = ord("-")
 _EXPONENTS: Final = (b"e", b"E")
-_FOREIGN: Final = (b'"', b"[", b"{", b"u", b"a", b"y")  # strings, arrays, objects; null, true; false, NaN; Infinity
 _NONZERO: Final = re.compile(rb"[\[,\s]-?[0.]*[1-9]")  # a digit before the exponent
 _SMALL: Final = 1e-60
 _LARGE: Final = 1e60
@@ -48,13 +48,14 @@ class Render(Protocol[V]):
 def as_json(array: Array, dimensions: int) -> Array:
     """Return the vector as the JSON array it is, without parsing a number.
 
-    Looks at bytes only: the commas are counted, and nothing may occur that JSON, or the loose JSON of Python and Java,
-    has besides numbers. What fails this is parsed in full before it is refused.
+    Looks at bytes only: the commas are counted, and no letter, quote or bracket may occur that is not of a number.
+    What fails this is parsed in full before it is refused.
     """
     text = bytes(array)
     # numpy counts without branches: `bytes.count` mispredicts at every comma and takes four times as long.
-    commas = np.count_nonzero(np.frombuffer(text, np.uint8) == _COMMA)
-    if commas != dimensions - 1 or not _NONZERO.search(text) or not _plain(text):
+    view = np.frombuffer(text, np.uint8)
+    commas = np.count_nonzero(view == _COMMA)
+    if commas != dimensions - 1 or not _NONZERO.search(text) or not _plain(text, view):
         _check(np.array(_parse_in_full(text), np.float64), dimensions)
     return array
 
@@ -81,20 +82,20 @@ def as_base64(array: Array, dimensions: int) -> bytes:
     return b'"%b"' % pybase64.b64encode(as_float32(array, dimensions))  # type: ignore[arg-type]  # it is a buffer
 
 
-def _plain(array: bytes) -> bool:
-    """Return whether `array` is an array of nothing but numbers, none with a positive exponent."""
-    if array[:1] != b"[" or array[-1:] != b"]" or not array[-2:-1].isdigit():
+def _plain(text: bytes, view: NDArray[np.uint8]) -> bool:
+    """Return whether `text` is an array of nothing but numbers, none with a positive exponent."""
+    if text[:1] != b"[" or text[-1:] != b"]" or not text[-2:-1].isdigit() or text.find(b'"') >= 0:
         return False
-    for mark in _FOREIGN:
-        if array.find(mark, 1) >= 0:
-            return False
+    exponents = 0
     for letter in _EXPONENTS:
-        at = array.find(letter)
+        at = text.find(letter)
         while at >= 0:
-            if array[at + 1] != _MINUS:
+            if text[at + 1] != _MINUS:
                 return False
-            at = array.find(letter, at + 1)
-    return True
+            exponents += 1
+            at = text.find(letter, at + 1)
+    # Beyond "9" there are the two brackets and the exponents: no letter, no brace, no other bracket.
+    return bool(np.count_nonzero(view > _NINE) == 2 + exponents)
 
 
 def _parse_fast(array: bytes) -> NDArray[np.float64] | None:

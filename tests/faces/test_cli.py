@@ -345,7 +345,11 @@ def test_config_check_names_an_alias_that_leads_nowhere(run_embedrock: RunEmbedr
     file = tmp_path / "embedrock.yaml"
     file.write_text("aliases:\n  small: no-such-model\n", encoding="utf-8")
 
-    check_failed(run_embedrock("config", "check", "--config", str(file), **REGION), 1, "no-such-model")
+    ended = run_embedrock("config", "check", "--config", str(file), **REGION)
+
+    assert ended.returncode == 1
+    assert b"alias 'small'" in ended.stderr
+    assert b"no-such-model" in ended.stderr
 
 
 def test_config_check_does_not_show_a_bad_key(run_embedrock: RunEmbedrock, tmp_path: Path) -> None:

@@ -131,10 +131,11 @@ def test_model_is_found_by_every_name_raw_or_encoded(gateway: Gateway, prefix: s
     assert answer.json()["id"] == name
 
 
-def test_profile_name_of_a_model_is_found(gateway: Gateway) -> None:
+def test_model_that_cannot_be_called_yet_is_404(gateway: Gateway) -> None:
+    """It is not in the list either."""
     answer = gateway.request("GET", "/v1/models/us.cohere.embed-v4:0")
 
-    assert (answer.status, answer.json()["id"]) == (200, "us.cohere.embed-v4:0")
+    assert (answer.status, answer.error()["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "amazon.titan-embed-text-v2", "..", "%2e%2e", "%2e%2e%2fmetrics", "%20"])
@@ -480,12 +481,13 @@ def test_malformed_http_gets_one_envelope_and_a_closed_connection(gateway: Gatew
     assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_http")
 
 
-def test_upgrade_to_http2_is_not_taken(gateway: Gateway) -> None:
-    headers = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABk"}
+def test_wish_for_another_protocol_is_ignored(gateway: Gateway) -> None:
+    """Some clients offer HTTP/2 with every request; the body that follows is a body all the same."""
+    wish = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMAAABk"}
+    body = json.dumps({"model": TITAN, "input": "a"}).encode()
 
-    answer = gateway.request("GET", "/health/live", None, headers)
-
-    assert answer.status in (200, 400)
+    assert gateway.request("GET", "/health/live", None, wish).status == 200
+    assert gateway.request("POST", "/v1/embeddings", body, JSON | wish).status == 200
 
 
 # Connections
@@ -596,8 +598,22 @@ def test_caller_that_hangs_up_stops_the_work(start_emulator: StartEmulator, star
 
     connection.close()
 
-    known = settled_length(slow)
-    assert known < 40
+    assert settled_length(slow) <= 8
+
+
+def test_caller_of_one_text_that_hangs_up_stops_the_retries(
+    start_emulator: StartEmulator, start_gateway: StartGateway
+) -> None:
+    throttled = start_emulator()
+    throttled.fault("throttle")
+    gateway = start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=throttled.url)
+    connection = gateway.connect()
+    connection.request("POST", "/v1/embeddings", json.dumps({"model": TITAN, "input": "a"}), JSON)
+    wait_until(lambda: len(throttled.journal()) >= 1)
+
+    connection.close()
+
+    assert settled_length(throttled) <= 3
 
 
 def wait_until(true: Any, deadline_s: float = 10.0) -> None:

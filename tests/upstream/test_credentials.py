@@ -199,6 +199,34 @@ async def test_refused_credentials_are_replaced_once_for_everybody() -> None:
     assert load.asked == [False, True]
 
 
+async def test_chain_with_nothing_new_is_asked_once_for_everybody() -> None:
+    load = Loader(OLD)
+    chain = ChainCredentials(load)
+    refused = await chain.get()
+    load.gate.clear()
+    waiting = [asyncio.create_task(chain.replace(refused)) for _ in range(64)]
+    await load.called()
+    await load.called()
+
+    load.gate.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+
+    assert {type(outcome) for outcome in outcomes} == {UpstreamAuthFailed}
+    assert load.asked == [False, True]
+
+
+async def test_refusal_that_comes_as_a_refresh_ends_does_not_spin() -> None:
+    """The refresh is over then, and what follows its end is yet to run."""
+    chain = ChainCredentials(Loader(OLD))
+    refused = await chain.get()
+    done = asyncio.create_task(asyncio.sleep(0, OLD))
+    await asyncio.wait([done])
+    chain._refresh = done
+
+    with pytest.raises(UpstreamAuthFailed):
+        await asyncio.wait_for(chain.replace(refused), 5)
+
+
 async def test_latecomer_gets_what_is_there_already() -> None:
     load = Loader(OLD, NEW)
     chain = ChainCredentials(load)

@@ -284,7 +284,7 @@ def test_error_has_all_four_members(error: EmbedrockError, members: dict[str, An
 
 
 def test_model_object() -> None:
-    model = json.loads(openai.encode_model("an alias", MODELS[TITAN]))
+    model = json.loads(openai.encode_model("an alias", MODELS[TITAN], 2048))
 
     assert model == {
         "id": "an alias",
@@ -295,14 +295,14 @@ def test_model_object() -> None:
         "input_modalities": ["text"],
         "dimensions": [256, 512, 1024],
         "default_dimensions": 1024,
-        "max_inputs": 1,
+        "max_inputs": 2048,
         "max_input_tokens": 8192,
         "prices": {"text_per_million_tokens": "0.02", "batch_multiplier": "0.5"},
     }
 
 
 def test_list_of_models() -> None:
-    answer = json.loads(openai.encode_models(MODELS.values()))
+    answer = json.loads(openai.encode_models(MODELS.values(), 2048))
 
     assert answer["object"] == "list"
     assert [model["id"] for model in answer["data"]] == list(MODELS)
@@ -310,7 +310,7 @@ def test_list_of_models() -> None:
 
 
 def test_prices_are_told_exactly() -> None:
-    prices = json.loads(openai.encode_model("m", MODELS["twelvelabs.marengo-embed-3-0-v1:0"]))["prices"]
+    prices = json.loads(openai.encode_model("m", MODELS["twelvelabs.marengo-embed-3-0-v1:0"], 2048))["prices"]
 
     assert Decimal(prices["text_per_request"]) == Decimal("0.00007")
     assert prices["text_per_request"] == "0.00007"

@@ -257,6 +257,8 @@ class Names:
         message = f"The model {_quote(name)} does not exist."
         if near := self._nearest(name):
             message += f" Did you mean {' or '.join(near)}?"
+        else:
+            message += " GET /v1/models, and `embedrock models`, list the models."
         return ModelNotFound(message, param="model")
 
     def _nearest(self, name: str) -> list[str]:

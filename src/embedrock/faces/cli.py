@@ -17,13 +17,14 @@ import msgspec
 import typer
 
 from embedrock import __version__, settings
-from embedrock.errors import EmbedrockError
+from embedrock.errors import BadRequest, EmbedrockError, UpstreamAuthFailed
 from embedrock.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from embedrock.vectors import Render
 
-# Typer brings its own click; the base of its errors has no public name of its own.
+# Typer brings its own click; the bases of its errors have no public names.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 _ClickException: Any = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -58,13 +59,18 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except _ClickException as exc:
-        _fail(
-            f"{exc.format_message().rstrip('.')}. Try 'embedrock --help'.", code=exc.exit_code
-        )  # 2 where usage is wrong
+        command = exc.ctx.command_path if getattr(exc, "ctx", None) else "embedrock"
+        _fail(f"{exc.format_message().rstrip('.')}. Try '{command} --help'.", code=exc.exit_code)  # 2: wrong usage
     except typer.Abort:
         sys.exit(130)
-    except (SettingsError, EmbedrockError, OSError) as exc:
+    except UpstreamAuthFailed as exc:
+        _fail(f"{exc.explained()} Try AWS_PROFILE, AWS_ACCESS_KEY_ID or AWS_BEARER_TOKEN_BEDROCK; or --emulator.")
+    except EmbedrockError as exc:
+        _fail(exc.explained())
+    except SettingsError as exc:
         _fail(str(exc))
+    except OSError as exc:
+        _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc.strerror))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -110,8 +116,8 @@ def serve(
 ) -> None:
     """Run the gateway.
 
-    Any OpenAI client works with base_url http://127.0.0.1:4000/v1. Every setting is an environment variable;
-    `embedrock config check` shows them.
+    Any OpenAI client works with base_url http://127.0.0.1:4000/v1. `embedrock config check` shows the settings:
+    each is an environment variable, or a line of the file.
     """
     if host is not None:
         os.environ["EMBEDROCK_HOST"] = host
@@ -142,7 +148,7 @@ def emulator(
 ) -> None:
     """Run the Bedrock emulator alone.
 
-    For boto3, or any other Bedrock client: point AWS_ENDPOINT_URL_BEDROCK_RUNTIME at it, with any AWS keys.
+    For boto3, or any other Bedrock client: point AWS_ENDPOINT_URL at it, with any AWS keys.
     It is not AWS: its vectors come from the words of a text, not from a model.
     """
     options = ["--port", str(port)] if port is not None else []
@@ -158,7 +164,9 @@ def embed(
     file: Annotated[Path | None, typer.Option(help="A file of texts, one a line; - is standard input.")] = None,
     model: Annotated[str, typer.Option(help="Model or alias.")] = "amazon.titan-embed-text-v2:0",
     dimensions: Annotated[int | None, typer.Option(help="Numbers a vector, where the model has a choice.")] = None,
-    format: Annotated[Format, typer.Option(help="json, jsonl (a line a text) or npy (float32).")] = Format.json,  # noqa: A002
+    format: Annotated[  # noqa: A002  # what the option is called
+        Format | None, typer.Option(help="json (default), jsonl (a line a text) or npy (float32).")
+    ] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="Print how near the texts are instead.")] = False,
     config: ConfigFile = None,
     emulator: Emulated = False,
@@ -169,7 +177,11 @@ def embed(
     """
     texts = [*(text or []), *(_lines(file) if file else [])]
     if not texts:
-        raise typer.BadParameter("no text: give some, or --file")
+        raise _UsageError("No text: give some, or --file.")
+    if similarity and format is not None:
+        raise _UsageError("--similarity prints a table and takes no --format.")
+    if format is Format.npy and sys.stdout.isatty():
+        raise _UsageError("npy is binary: send it to a file or a pipe.")
     from embedrock import vectors  # numpy and the rest cost a third of a second
     from embedrock.faces import show
 
@@ -187,6 +199,8 @@ def embed(
         )
     if similarity:
         print(show.similarity_table(texts, rows))
+        if emulator:
+            print("From the emulator: near means shared words and word parts. A model knows meanings.")
     elif format is Format.npy:
         show.write_npy(rows, sys.stdout.buffer)
     elif format is Format.jsonl:
@@ -206,7 +220,10 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="As GET /v1/mode
     from embedrock.wire import openai
 
     offered = [spec for spec in MODELS.values() if spec.family in FAMILIES]
-    print(openai.encode_models(offered).decode() if as_json else show.models_table(offered))
+    if as_json:
+        print(openai.encode_models(offered, _settings(None).max_inputs).decode())
+    else:
+        print(show.models_table(offered))
 
 
 @config_app.command("check")
@@ -215,7 +232,6 @@ def config_check(config: ConfigFile = None) -> None:
     from embedrock import wiring
 
     chosen = _settings(config)
-    names = wiring.check(chosen)
     for setting in settings.documented():
         value = getattr(chosen, setting.name)
         if setting.metadata["secret"]:
@@ -223,9 +239,11 @@ def config_check(config: ConfigFile = None) -> None:
         elif isinstance(value, bool):
             value = str(value).lower()
         print(f"EMBEDROCK_{setting.name.upper():<16} {value!s:<12} {setting.metadata['help']}")
-    print(f"Regions   {', '.join(names.regions)}")
     print(f"Bedrock   {_upstream(chosen, None)}")
-    print(f"Aliases   {', '.join(chosen.aliases) or 'none'}")
+    for alias, model in chosen.aliases.items():
+        print(f"Alias     {alias} is {model}")
+    print(f"ARNs      {len(chosen.arns)} with a model behind them")
+    print(f"Regions   {', '.join(wiring.check(chosen).regions)}")
     print("The configuration is good.")
 
 
@@ -251,9 +269,14 @@ async def _embed(
         rows: list[Any] = []
         tokens = 0
         for start in range(0, len(texts), size):
-            reply = await gateway.embedder.embed(
-                model, list(texts[start : start + size]), render=render, dimensions=dimensions
-            )
+            try:
+                reply = await gateway.embedder.embed(
+                    model, list(texts[start : start + size]), render=render, dimensions=dimensions
+                )
+            except BadRequest as exc:
+                if start:  # the index it names counts from where this part begins
+                    exc.message += f" (input[0] is text {start + 1} of {len(texts)})"
+                raise
             rows += reply.vectors
             tokens += reply.tokens
     return rows, tokens
@@ -262,10 +285,13 @@ async def _embed(
 def _lines(file: Path) -> list[str]:
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: not a text in UTF-8") from None
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+    if "" in lines:
+        raise SettingsError(f"{file}:{lines.index('') + 1}: the line is empty, and an empty text has no vector")
+    return lines
 
 
 @contextmanager

@@ -32,17 +32,18 @@ def similarity_table(labels: Sequence[str], rows: Sequence[NDArray[np.float32]])
 
 
 def models_table(specs: Iterable[ModelSpec]) -> str:
-    """Return one line a model: id, dimensions (the default first), texts a call, limits, price."""
-    rows = [("model", "dimensions", "texts a call", "tokens a text", "$ per million tokens")]
+    """Return one line a model: id, dimensions (the default with a star), texts a call, limits, price."""
+    rows = [("model", "dimensions", "texts a call", "tokens a text", "characters a text", "$ per million tokens")]
     for spec in specs:
-        others = [str(size) for size in spec.dimensions if size != spec.default_dimensions]
+        sizes = [f"{size}*" if size == spec.default_dimensions else str(size) for size in spec.dimensions]
         price = spec.prices.text_per_million_tokens
         rows.append(
             (
                 spec.id,
-                ", ".join([str(spec.default_dimensions), *others]),
+                ", ".join(sizes),
                 str(spec.max_inputs_per_call),
                 f"{spec.max_input_tokens:,}" if spec.max_input_tokens else "",
+                f"{spec.max_input_chars:,}" if spec.max_input_chars else "",
                 str(price) if price is not None else "",
             )
         )

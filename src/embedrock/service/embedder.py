@@ -144,6 +144,8 @@ class Embedder:
                 outcome = exc.code or "invalid_request"
                 wait_s = next_wait(exc, attempt, random)
                 if wait_s is None or time.monotonic() + wait_s >= work.deadline:
+                    if isinstance(exc, ContextTooLong):
+                        raise _too_long(spec, work.texts, start, len(texts)) from exc
                     if isinstance(exc, BadRequest) and exc.param is None:
                         exc.param = work.texts.param(start) if len(texts) == 1 else "input"
                     raise
@@ -189,6 +191,16 @@ def _check_lengths(spec: ModelSpec, texts: Texts) -> None:
     index, text = next((i, text) for i, text in enumerate(texts.values) if len(text) > limit)
     param = texts.param(index)
     raise ContextTooLong(f"'{param}' has {len(text)} characters; {spec.id} reads at most {limit} a text.", param=param)
+
+
+def _too_long(spec: ModelSpec, texts: Texts, start: int, count: int) -> ContextTooLong:
+    """Return the error for a run in which Bedrock found a text too long; it does not say which."""
+    first = texts.param(start)
+    which = f"'{first}'" if count == 1 else f"One of '{first}' to '{texts.param(start + count - 1)}'"
+    limit = f"the {spec.max_input_tokens} tokens" if spec.max_input_tokens else "what"
+    return ContextTooLong(
+        f"{which} is longer than {limit} that {spec.id} reads.", param=first if count == 1 else "input"
+    )
 
 
 def _estimate_tokens(text: str) -> int:

@@ -6,16 +6,19 @@ and retries both. Only refused credentials are dealt with here: refreshed once f
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from embedrock.errors import EmbedrockError, UpstreamTimeout
+from embedrock.errors import BadRequest, EmbedrockError, UpstreamTimeout
+from embedrock.telemetry import LOGGER
 from embedrock.upstream import aws_errors
 from embedrock.upstream.connection import Pool, Response
 from embedrock.upstream.credentials import CredentialSource
@@ -23,6 +26,8 @@ from embedrock.upstream.sigv4 import Credentials, RequestSigner
 from embedrock.vectors import BROKEN_JSON
 
 T = TypeVar("T")
+
+_log = logging.getLogger(LOGGER)
 
 _CALLS_KEPT: Final = 1024  # a caller may spell a profile's ARN in as many ways as there are accounts
 _JSON: Final = {"accept": "application/json", "content-type": "application/json"}
@@ -63,9 +68,10 @@ class Bedrock:
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
         host = parts.hostname or ""
+        shown = f"[{host}]" if ":" in host else host
         self.region = region
         self._prefix = parts.path.rstrip("/")
-        self._host = host if port == (443 if secure else 80) else f"{host}:{port}"
+        self._host = shown if port == (443 if secure else 80) else f"{shown}:{port}"
         self._pool = Pool(host, port, tls=(tls or ssl.create_default_context()) if secure else None)
         self._credentials = credentials
         self._bearer = bearer
@@ -82,15 +88,28 @@ class Bedrock:
         call = self._calls.get(model_id) or self._prepare(model_id)
         if self._credentials is None:
             response = await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s)
-        else:
-            credentials = self._credentials.fresh() or await self._credentials.get()
+        elif credentials := self._credentials.fresh():
             response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
             if response.status != 200 and _refuses_credentials(response):
-                credentials = await self._credentials.replace(credentials)
-                response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
+                response = await self._with_others(self._credentials.replace(credentials), call, body, timeout_s)
+        else:
+            response = await self._with_others(self._credentials.get(), call, body, timeout_s)
         if response.status != 200:
             raise _error(response)
         return parse(response)
+
+    async def _with_others(
+        self, coming: Coroutine[Any, Any, Credentials], call: _Call, body: bytes, timeout_s: float
+    ) -> Response:
+        """Send with credentials that have to be fetched first, all within `timeout_s`."""
+        give_up = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                credentials = await coming
+        except TimeoutError:
+            raise UpstreamTimeout("The gateway's AWS credentials did not come in time.") from None
+        request = self._signed(call, body, credentials)
+        return await self._pool.request(request, timeout_s=max(0.0, give_up - time.monotonic()))
 
     def close(self) -> None:
         self._pool.close()
@@ -131,4 +150,8 @@ def _error(response: Response) -> EmbedrockError:
             original = msgspec.json.decode(response.body, type=_ModelErrorBody).originalStatusCode
         except BROKEN_JSON:
             original = None
-    return aws_errors.to_error(response.status, name, text, original)
+    error = aws_errors.to_error(response.status, name, text, original)
+    if type(error) is BadRequest:  # one we have no words for; AWS's own may hold what the caller sent
+        request_id = response.headers.get(b"x-amzn-requestid", b"unknown").decode("latin-1")
+        _log.warning("Bedrock refused a call with %s, AWS request id %s", name or response.status, request_id)
+    return error

@@ -44,12 +44,12 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, buffer: bytearray) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._buffer = buffer
         self._view = memoryview(buffer)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Response] | None = None
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
+        self._size = 0
         self._length: int | None = None  # of the answer being read, while it is known and the body not complete
         self._body = bytearray()  # of known length, being filled
         self._rest: memoryview | None = None  # what is still to be filled of it
@@ -92,10 +92,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self.open = True
 
-    def get_buffer(self, sizehint: int) -> bytearray | memoryview:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         if self._rest is not None and len(self._rest) > _BUFFER_BYTES:
             return self._rest[:-1]  # the last bytes come through the buffer, where one too many is seen
-        return self._buffer
+        return self._view  # not the bytearray: asyncio's TLS slices what it gets, and would read into a copy
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._waiter is None or self._waiter.done():
@@ -107,7 +107,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         try:
             self._parser.feed_data(self._view[:nbytes])
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Unavailable("Bedrock's answer was not HTTP.", retry=Retry.TRANSIENT))
             self.close()  # also when it was what came behind a good answer
             return
@@ -126,6 +126,7 @@ class _Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         self._headers = {}
         self._chunks = []
+        self._size = 0
         self._length = None
         if self._waiter is None or self._waiter.done():
             self.close()  # a second answer to one request
@@ -138,10 +139,13 @@ class _Connection(asyncio.BufferedProtocol):
         if length.isdigit() and b"transfer-encoding" not in self._headers:
             self._length = int(length)
             if self._length > _LARGEST_ANSWER:
-                self._fail(InvalidUpstream("Bedrock's answer is larger than Bedrock's answers can be."))
+                self._fail(_too_large())
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
+        self._size += len(body)
+        if self._size > _LARGEST_ANSWER:
+            self._fail(_too_large())
 
     def on_message_complete(self) -> None:
         self._length = None
@@ -177,6 +181,10 @@ class _Connection(asyncio.BufferedProtocol):
     def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
+
+
+def _too_large() -> InvalidUpstream:
+    return InvalidUpstream("Bedrock's answer is larger than Bedrock's answers can be.")
 
 
 class Pool:
@@ -219,8 +227,11 @@ class Pool:
                 try:
                     return await self._exchange(kept, request, give_up)
                 except _Stale:
-                    pass  # closed while it lay idle: not an attempt, a fresh connection takes over
-            return await self._exchange(await self._connect(give_up), request, give_up)
+                    pass  # closed while it lay idle, as far as we can tell: a fresh connection takes over
+            try:
+                return await self._exchange(await self._connect(give_up), request, give_up)
+            except _Stale:
+                raise Unavailable("The connection to Bedrock broke.", retry=Retry.TRANSIENT) from None
         finally:
             self._slots.release()
 

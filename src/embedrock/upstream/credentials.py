@@ -64,6 +64,7 @@ class ChainCredentials:
         self._current: Credentials | None = None
         self._check_at = 0.0
         self._refresh: asyncio.Task[Credentials] | None = None
+        self._anew = False  # the refresh under way looks at the whole chain again
 
     def fresh(self) -> Credentials | None:
         return self._current if self._clock() < self._check_at else None
@@ -77,8 +78,8 @@ class ChainCredentials:
         return self._current
 
     async def replace(self, refused: Credentials) -> Credentials:
-        while self._current == refused and self._refresh is not None:
-            await asyncio.shield(self._refresh)  # under way already, perhaps only to look whether it is time
+        if self._current == refused and self._refresh is not None and not self._anew:
+            await asyncio.shield(self._refresh)  # under way, but only to look whether it is time
         if self._current == refused:
             await self._refreshed(anew=True)
         if self._current is None or self._current == refused:
@@ -90,7 +91,8 @@ class ChainCredentials:
         return await asyncio.shield(self._start(anew=anew))
 
     def _start(self, *, anew: bool) -> asyncio.Task[Credentials]:
-        if self._refresh is None:
+        if self._refresh is None or self._refresh.done():
+            self._anew = anew
             self._refresh = asyncio.create_task(self._fetch(anew))
             self._refresh.add_done_callback(self._finished)
         return self._refresh
@@ -104,10 +106,11 @@ class ChainCredentials:
         return found
 
     def _finished(self, task: asyncio.Task[Credentials]) -> None:
-        self._refresh = None
+        if self._refresh is task:
+            self._refresh = None
         error = None if task.cancelled() else task.exception()
         if error is not None and self._current is not None:  # else whoever waits for them says so
-            _log.warning("AWS credentials could not be refreshed: %s", type(error).__name__)
+            _log.warning("AWS credentials could not be refreshed: %s", type(error.__cause__ or error).__name__)
 
 
 def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | None]:

@@ -131,17 +131,18 @@ def encode_error(error: EmbedrockError) -> bytes:
     return msgspec.json.encode({"error": members})
 
 
-def encode_models(specs: Iterable[ModelSpec]) -> bytes:
-    """Return the answer of `GET /v1/models`."""
-    return msgspec.json.encode({"object": "list", "data": [_model_object(spec.id, spec) for spec in specs]})
+def encode_models(specs: Iterable[ModelSpec], max_inputs: int) -> bytes:
+    """Return the answer of `GET /v1/models`; `max_inputs` is what a request may hold."""
+    data = [_model_object(spec.id, spec, max_inputs) for spec in specs]
+    return msgspec.json.encode({"object": "list", "data": data})
 
 
-def encode_model(name: str, spec: ModelSpec) -> bytes:
+def encode_model(name: str, spec: ModelSpec, max_inputs: int) -> bytes:
     """Return the answer of `GET /v1/models/{name}`."""
-    return msgspec.json.encode(_model_object(name, spec))
+    return msgspec.json.encode(_model_object(name, spec, max_inputs))
 
 
-def _model_object(name: str, spec: ModelSpec) -> dict[str, Any]:
+def _model_object(name: str, spec: ModelSpec, max_inputs: int) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -151,7 +152,7 @@ def _model_object(name: str, spec: ModelSpec) -> dict[str, Any]:
         "input_modalities": list(spec.input_modalities),
         "dimensions": list(spec.dimensions),
         "default_dimensions": spec.default_dimensions,
-        "max_inputs": spec.max_inputs_per_call,
+        "max_inputs": max_inputs,
         "max_input_tokens": spec.max_input_tokens,
         "prices": {name: str(price) for name in _PRICES if (price := getattr(spec.prices, name)) is not None},
     }

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from random import getrandbits
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from embedrock.catalog import MODELS
@@ -24,6 +25,7 @@ from embedrock.errors import (
     EmbedrockError,
     InternalError,
     MethodNotAllowed,
+    ModelNotFound,
     NotFound,
     RequestTooLarge,
     Unauthenticated,
@@ -35,8 +37,6 @@ from embedrock.telemetry import LOGGER
 from embedrock.wire import openai
 from embedrock.wiring import Gateway, open_gateway
 
-T = TypeVar("T")
-
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -46,7 +46,11 @@ _log = logging.getLogger(LOGGER)
 
 #: The ASGI extension of our own server: sends an answer in one write, without a second look at each header.
 ANSWER: Final = "embedrock.answer"
+#: Another: the tasks at work for a connection, which are cancelled with HUNG_UP when the caller closes it.
+WORKING: Final = "embedrock.working"
+HUNG_UP: Final = "the caller hung up"
 CLOSE: Final = (b"connection", b"close")
+_JSON_TYPE: Final = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 _JSON: Final = (b"content-type", b"application/json")
 _ERROR_MESSAGE_CHARS: Final = 200  # of a path quoted in a 404
 
@@ -108,48 +112,73 @@ class App:
         await receive()
         async with self._opener(self.settings) as self._gateway:
             await send({"type": "lifespan.startup.complete"})
+            looking = asyncio.create_task(self._look_for_credentials())
             await receive()
+            looking.cancel()
         self._gateway = None
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _look_for_credentials(self) -> None:
+        """Say at start what every request would fail with, and have the first one find them ready."""
+        try:
+            if self.gateway.credentials is not None:
+                await self.gateway.credentials.get()
+        except EmbedrockError as exc:
+            _log.warning("%s: %s", exc.code, exc.explained())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._live(receive, send)
             return
+        # Taken out: they lead back to the scope, and a circle would be left to the garbage collector at each request.
+        extensions = scope.pop("extensions", {})
+        working: set[asyncio.Task[Any]] = extensions.get(WORKING, set())
+        task = asyncio.current_task()
+        working.add(task)  # type: ignore[arg-type]  # there is one
         started = time.perf_counter()
         request_id = b"req_%032x" % getrandbits(128)
-        raw = scope["headers"]
+        try:
+            route, answer = await self._handle(scope, receive, request_id)
+            seconds = time.perf_counter() - started
+            answer.headers.append((b"content-length", b"%d" % answer.body.length))
+            answer.headers.append((b"x-request-id", request_id))
+            answer.headers.append((b"openai-processing-ms", b"%d" % (seconds * 1000)))
+            if send_whole := extensions.get(ANSWER):
+                await send_whole(answer.status, answer.headers, answer.body)
+            else:
+                await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+                await send({"type": "http.response.body", "body": b"".join(answer.body.pieces)})
+            self.gateway.metrics.request(route.name, answer.status, seconds)
+        except Hangup:
+            return
+        except asyncio.CancelledError as exc:
+            if exc.args != (HUNG_UP,):
+                raise
+        finally:
+            working.discard(task)
+
+    async def _handle(self, scope: Scope, receive: Receive, request_id: bytes) -> tuple[Route, Answer]:
+        """Return what answers the request, and the answer, whatever happens. Raises Hangup."""
         path = scope["raw_path"].decode("latin-1")
-        request = Request(scope["method"], path, dict(raw), receive)
+        request = Request(scope["method"], path, dict(scope["headers"]), receive)
         route = _ROUTES.get(path) or _find_route(path)
         try:
             if route.needs_key and self._key_digests:
-                self._check_key(raw)
+                self._check_key(scope["headers"])
             if request.method not in route.methods:
-                raise MethodNotAllowed(f"{_shown(request)} is not a method of this path.")
-            answer = await route.handler(self, request)
+                raise MethodNotAllowed(f"This path takes {route.methods[0]}.")
+            return route, await route.handler(self, request)
         except EmbedrockError as exc:
             if exc.status >= 500:
-                _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.message)
-            answer = _error(exc, route)
+                _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.explained())
+            return route, _error(exc, route)
         except Hangup:
-            return
+            raise
         except Exception as exc:  # the last line of defence; a caller gets an envelope whatever happens
             # Only where and what kind: an exception's text may hold what a caller sent.
             where = "".join(traceback.format_tb(exc.__traceback__))
             _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
-            answer = _error(InternalError("Something went wrong in the gateway."), route)
-        seconds = time.perf_counter() - started
-        answer.headers.append((b"content-length", b"%d" % answer.body.length))
-        answer.headers.append((b"x-request-id", request_id))
-        answer.headers.append((b"openai-processing-ms", b"%d" % (seconds * 1000)))
-        # Taken out: it leads back to the scope, and a circle would be left to the garbage collector at each request.
-        if send_whole := scope.get("extensions", {}).pop(ANSWER, None):
-            send_whole(answer.status, answer.headers, answer.body)
-        else:
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-            await send({"type": "http.response.body", "body": b"".join(answer.body.pieces)})
-        self.gateway.metrics.request(route.name, answer.status, seconds)
+            return route, _error(InternalError("Something went wrong in the gateway."), route)
 
     def _check_key(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         sent = [value for name, value in headers if name == b"authorization"]
@@ -165,11 +194,9 @@ async def embeddings(app: App, request: Request) -> Answer:
     """POST /v1/embeddings."""
     timeout_s = _timeout(request.headers)
     ask = openai.decode_request(await _read_json(request, app.settings.max_body_bytes))
-    embedding = app.gateway.embedder.embed(
+    reply = await app.gateway.embedder.embed(
         ask.model, ask.input, render=ask.render, dimensions=ask.dimensions, timeout_s=timeout_s
     )
-    # One text is one call, which is on its way before a hang-up could stop it: not worth a watch.
-    reply = await (_watched(request, embedding) if isinstance(ask.input, list) else embedding)
     headers = [
         _JSON,
         (b"openai-model", reply.target.spec.id.encode()),
@@ -184,13 +211,17 @@ async def embeddings(app: App, request: Request) -> Answer:
 
 async def list_models(app: App, request: Request) -> Answer:  # noqa: ARG001
     """GET /v1/models."""
-    return _whole(openai.encode_models(spec for spec in MODELS.values() if spec.family in FAMILIES))
+    served = (spec for spec in MODELS.values() if spec.family in FAMILIES)
+    return _whole(openai.encode_models(served, app.settings.max_inputs))
 
 
 async def show_model(app: App, request: Request) -> Answer:
     """GET /v1/models/{id}, the id raw or percent-encoded, and any other name of a model."""
     name = unquote(request.path.partition("/models/")[2])
-    return _whole(openai.encode_model(name, app.gateway.names.find(name).spec))
+    spec = app.gateway.names.find(name).spec
+    if spec.family not in FAMILIES:
+        raise ModelNotFound(f"This version of Embedrock cannot call {spec.id} yet.", param="model")
+    return _whole(openai.encode_model(name, spec, app.settings.max_inputs))
 
 
 async def live(app: App, request: Request) -> Answer:  # noqa: ARG001
@@ -213,7 +244,7 @@ async def metrics(app: App, request: Request) -> Answer:  # noqa: ARG001
 
 async def nothing(app: App, request: Request) -> Answer:  # noqa: ARG001
     """Any other path."""
-    raise NotFound(f"Nothing lives at {_shown(request)}.")
+    raise NotFound(f"Nothing lives at {_shown(request)}. The base URL for OpenAI clients ends in /v1.")
 
 
 _GET: Final = ("GET", "HEAD")
@@ -246,8 +277,8 @@ def _error(error: EmbedrockError, route: Route) -> Answer:
         headers.append((b"retry-after-ms", b"%d" % (error.retry_after_s * 1000)))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(route.methods).encode()))
-    if isinstance(error, RequestTooLarge):
-        headers.append(CLOSE)  # the rest of the body is not worth reading
+    if isinstance(error, RequestTooLarge | UnsupportedMedia):
+        headers.append(CLOSE)  # the rest of the body, which may still wait for our leave, is not worth reading
     return answer
 
 
@@ -257,8 +288,8 @@ def _whole(body: bytes, status: int = 200) -> Answer:
 
 async def _read_json(request: Request, limit: int) -> bytes:
     """Return the body of a JSON request. Raises UnsupportedMedia, RequestTooLarge or Hangup."""
-    kind = request.headers.get(b"content-type", b"").lower().replace(b" ", b"")
-    if kind not in (b"application/json", b"application/json;charset=utf-8"):
+    kind = request.headers.get(b"content-type", b"")
+    if kind != b"application/json" and not _JSON_TYPE.fullmatch(kind):
         raise UnsupportedMedia("Send the body as 'Content-Type: application/json', in UTF-8.")
     if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMedia("Compressed bodies are not accepted.", code="unsupported_content_encoding")
@@ -276,20 +307,6 @@ async def _read_json(request: Request, limit: int) -> bytes:
     if size > limit:
         raise _too_large(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _watched(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns. Raises Hangup, and stops the work, when the caller closes the connection first."""
-    working = asyncio.ensure_future(work)
-    hangup = asyncio.ensure_future(request.receive())  # the body was read: only a disconnect can come
-    try:
-        await asyncio.wait((working, hangup), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Hangup
-        return working.result()
-    finally:
-        hangup.cancel()
-        working.cancel()
 
 
 def _too_large(limit: int) -> RequestTooLarge:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -18,21 +20,25 @@ from uvicorn.supervisors import Multiprocess
 
 from embedrock import settings as settings_module
 from embedrock.errors import BadRequest
-from embedrock.faces.http.app import ANSWER, CLOSE, App, Headers
+from embedrock.faces.http.app import ANSWER, CLOSE, HUNG_UP, WORKING, App, Headers
 from embedrock.settings import Settings, SettingsError
 from embedrock.wire import openai
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75  # longer than the 60 s of the usual load balancer, so it is the one that closes first
 _DRAIN_S = 30
+_HEAD_BYTES = 8192
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
-def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, body: openai.Body) -> None:
+async def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, body: openai.Body) -> None:
     """Send a whole answer in one write, and end the request.
 
     By ASGI's messages uvicorn looks at each header with two regular expressions, which is right for an application
     it does not know, and writes head and body one by one. Ours sends nothing in a header that a caller wrote.
     """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()  # the caller reads slowly: what it has not read is not added to
     if cycle.disconnected:
         return
     if CLOSE in headers:
@@ -50,11 +56,27 @@ def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, body: op
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with answers in one write, and our envelope where a request is not HTTP."""
+    """uvicorn's protocol, with our envelope where a request is not HTTP, and what the application's extensions need."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        self._working: set[asyncio.Task[None]] = set()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for task in self._working:
+            task.cancel(HUNG_UP)
+
+    def data_received(self, data: bytes) -> None:
+        # A request to change the protocol is ignored, as HTTP has it; the parser would stop before the body.
+        if _UPGRADE.search(data, 0, _HEAD_BYTES) and (self.cycle is None or not self.cycle.more_body):
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-ignored-upgrade:", head) + end + body
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        extensions: dict[str, Any] = {ANSWER: partial(_answer, self.cycle)}
+        extensions: dict[str, Any] = {ANSWER: partial(_answer, self.cycle), WORKING: self._working}
         self.scope["extensions"] = extensions  # the task that reads it has not begun
 
     def send_400_response(self, msg: str) -> None:

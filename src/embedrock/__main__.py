@@ -1,0 +1,5 @@
+"""`python -m embedrock` is the command `embedrock`."""
+
+from embedrock.faces.cli import main
+
+main()

@@ -79,7 +79,7 @@ def as_base64(array: Array, dimensions: int) -> bytes:
 
     Source: OpenAI API reference, `encoding_format`.
     """
-    return b'"%b"' % pybase64.b64encode(as_float32(array, dimensions))  # type: ignore[arg-type]  # it is a buffer
+    return b'"%b"' % pybase64.b64encode(as_float32(array, dimensions).data)
 
 
 def _plain(text: bytes, view: NDArray[np.uint8]) -> bool:

@@ -45,7 +45,10 @@ async def _answer(cycle: RequestResponseCycle, status: int, headers: Headers, bo
         cycle.keep_alive = False
     elif not cycle.keep_alive:
         headers.append(CLOSE)
-    head = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)), b"\r\n"]
+    head = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        head += (name, b": ", value, b"\r\n")
+    head.append(b"\r\n")
     pieces = () if cycle.scope["method"] == "HEAD" else body.pieces
     cycle.transport.writelines((b"".join(head), *pieces))
     cycle.response_started = cycle.response_complete = True
@@ -69,7 +72,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         # A request to change the protocol is ignored, as HTTP has it; the parser would stop before the body.
-        if _UPGRADE.search(data, 0, _HEAD_BYTES) and (self.cycle is None or not self.cycle.more_body):
+        wished = data.find(b"pgrade:", 0, _HEAD_BYTES) >= 0 or data.find(b"PGRADE:", 0, _HEAD_BYTES) >= 0
+        if wished and (self.cycle is None or not self.cycle.more_body):
             head, end, body = data.partition(b"\r\n\r\n")
             data = _UPGRADE.sub(b"\r\nx-ignored-upgrade:", head) + end + body
         super().data_received(data)

@@ -145,7 +145,9 @@ class Emulator:
         if family is None:
             raise validation(f"This emulator does not have the model {call.model} yet.")
         answer = family.invoke(call.model, json_body.parse(call.body))
-        headers = [JSON, (b"x-amzn-bedrock-input-token-count", b"%d" % answer.tokens)]
+        headers = [JSON]
+        if answer.tokens is not None:
+            headers.append((b"x-amzn-bedrock-input-token-count", b"%d" % answer.tokens))
         return Response(200, answer.body, headers, tokens=answer.tokens, items=answer.items)
 
     def _control(self, call: Call) -> Response:

@@ -7,6 +7,8 @@ from the bits of SHAKE-256, the text's vector the weighted sum. Sums are integer
 correctly rounded square root follows: the numbers are the same on every machine.
 
 Dimensions are prefixes: the vector of 256 dimensions is the first quarter of the one of 1,024, at length 1 again.
+
+A picture is one feature, its bytes: near no text and no other picture.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import math
 import re
 from collections import Counter
 from functools import lru_cache
-from hashlib import shake_256
+from hashlib import sha256, shake_256
 from typing import TypeAlias
 
 import numpy as np
@@ -61,6 +63,12 @@ def unit(space: str, text: str, dimensions: int, *, size: int, accent: str = "")
         ].astype(np.int64)
         square = int(total @ total)
     return total / math.sqrt(square)
+
+
+def unit_of_picture(space: str, data: bytes, *, size: int) -> Floats:
+    """Return the vector of the picture in the file `data`, of length 1."""
+    # Pixels are not looked at, so alike pictures are not near each other; that comes with a decoder later.
+    return _feature(space, "picture", sha256(data).hexdigest(), size) / math.sqrt(size)
 
 
 def _sum(space: str, text: str, size: int) -> Ints:

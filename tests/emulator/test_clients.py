@@ -46,6 +46,14 @@ def test_cohere_takes_it(emulator: Running, model: str, body: dict[str, Any]) ->
     assert len(rows["float"] if isinstance(rows, dict) else rows) == len(body["texts"])
 
 
+def test_cohere_takes_litellms_image_and_not_langchains(emulator: Running) -> None:
+    """langchain-aws sends images with the purpose of texts, which the schema refuses."""
+    images = ["data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAAA="]
+
+    assert emulator.invoke(ENGLISH, {"input_type": "image", "images": images}).status == 200
+    assert emulator.invoke(ENGLISH, {"input_type": "search_document", "images": images}).status == 400
+
+
 def test_the_cohere_sdks_bare_colon_and_signed_headers_are_taken(emulator: Running) -> None:
     headers = {
         "Authorization": "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/bedrock/aws4_request, "

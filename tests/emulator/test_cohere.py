@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +14,26 @@ from bedrock_emulator import expected_vectors
 
 from .conftest import ENGLISH, MULTILINGUAL, Running
 
-IMAGE = "data:image/png;base64,iVBORw0KGgo="
+TYPES = ["float", "int8", "uint8", "binary", "ubinary"]
+
+
+def png(width: int, height: int, *, depth: int = 8, colour: int = 2) -> bytes:
+    """Return the start of a PNG; colour 2 is RGB."""
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, depth, colour, 0, 0, 0)
+
+
+def jpeg(width: int, height: int, *, channels: int = 3, frame: int = 0xC0) -> bytes:
+    """Return the start of a JPEG: an APP0 that holds what looks like a frame, a Huffman table, a fill byte, a frame."""
+    before = b"\xff\xd8" + b"\xff\xe0\0\x08\xff\xc0\0\0\0\0" + b"\xff\xc4\0\x03\0" + b"\xff"
+    return before + struct.pack(">BBHBHHB", 255, frame, 8 + 3 * channels, 8, height, width, channels)
+
+
+def uri(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+IMAGE = uri(png(640, 480))
+PHOTO = uri(jpeg(1024, 768), "jpeg")
 
 
 def refusal(emulator: Running, body: Any) -> str:
@@ -32,7 +53,7 @@ def test_without_embedding_types_the_answer_is_a_plain_list(emulator: Running) -
     assert answer.body.endswith(b'"response_type":"embeddings_floats","texts":["hello, world!"]}')
 
 
-@pytest.mark.parametrize("types", [["float"], ["int8"], ["float", "int8", "uint8", "binary", "ubinary"]])
+@pytest.mark.parametrize("types", [["float"], ["int8"], TYPES])
 def test_with_embedding_types_the_answer_is_by_type(emulator: Running, types: list[str]) -> None:
     answer = emulator.invoke(
         ENGLISH, {"texts": ["one", "two"], "input_type": "search_document", "embedding_types": types}
@@ -44,12 +65,11 @@ def test_with_embedding_types_the_answer_is_by_type(emulator: Running, types: li
 
 
 def test_output_types_agree_with_each_other(emulator: Running) -> None:
-    types = ["float", "int8", "uint8", "binary", "ubinary"]
     found = emulator.invoke(
-        MULTILINGUAL, {"texts": ["hello"], "input_type": "search_query", "embedding_types": types}
+        MULTILINGUAL, {"texts": ["hello"], "input_type": "search_query", "embedding_types": TYPES}
     ).json["embeddings"]
 
-    rows = {name: np.array(found[name][0]) for name in types}
+    rows = {name: np.array(found[name][0]) for name in TYPES}
     assert {name: len(row) for name, row in rows.items()} == {
         "float": 1024,
         "int8": 1024,
@@ -112,6 +132,8 @@ def test_vectors_come_in_the_order_of_the_texts(emulator: Running) -> None:
             "#: required key [texts] not found#/images: false schema always fails",
         ),
         ({"texts": ["x"], "images": [IMAGE], "input_type": "image"}, "#/texts: false schema always fails"),
+        ({"images": [IMAGE, PHOTO], "input_type": "image"}, "#/images: expected maximum item count: 1, found: 2"),
+        ({"images": IMAGE, "input_type": "image"}, "#/images: expected type: JSONArray, found: String"),
         ({"input_type": "search_query"}, "#: required key [texts] not found"),
         ({"texts": ["x"], "input_type": "query"}, "#/input_type: query is not a valid enum value"),
         ({"texts": ["x"], "input_type": None}, "#/input_type: expected type: String, found: Null"),
@@ -154,10 +176,93 @@ def test_an_empty_list_is_refused_and_an_empty_text_is_not(emulator: Running) ->
     assert emulator.invoke(ENGLISH, {"texts": [""], "input_type": "search_query"}).status == 200
 
 
-def test_images_are_refused_clearly(emulator: Running) -> None:
-    message = refusal(emulator, {"images": [IMAGE], "input_type": "image"})
+@pytest.mark.parametrize(
+    ("image", "facts"),
+    [
+        (IMAGE, {"width": 640, "height": 480, "format": "png", "bit_depth": 24}),
+        (uri(png(70_000, 1, colour=6)), {"width": 70_000, "height": 1, "format": "png", "bit_depth": 32}),
+        (uri(png(3, 2, depth=16, colour=0)), {"width": 3, "height": 2, "format": "png", "bit_depth": 16}),
+        (PHOTO, {"width": 1024, "height": 768, "format": "jpeg", "bit_depth": 24}),
+        (
+            uri(jpeg(5, 4, channels=1, frame=0xC2), "jpeg"),
+            {"width": 5, "height": 4, "format": "jpeg", "bit_depth": 8},
+        ),
+    ],
+)
+@pytest.mark.parametrize("model", [ENGLISH, MULTILINGUAL])
+def test_an_image_is_answered_with_what_its_header_says(
+    emulator: Running, model: str, image: str, facts: dict[str, Any]
+) -> None:
+    answer = emulator.invoke(model, {"images": [image], "input_type": "image"})
 
-    assert "does not embed images" in message
+    assert list(answer.json) == ["embeddings", "id", "images", "response_type", "texts"]
+    assert (answer.json["images"], answer.json["texts"]) == ([facts], [])
+    assert answer.json["response_type"] == "embeddings_floats"
+    assert "x-amzn-bedrock-input-token-count" not in answer.headers
+    (row,) = emulator.journal()
+    assert (row["items"], row["tokens"]) == (1, None)
+
+
+def test_an_image_has_a_unit_vector_of_its_own(emulator: Running) -> None:
+    bodies: list[dict[str, Any]] = [{"images": [image], "input_type": "image"} for image in (IMAGE, PHOTO)]
+    bodies.append({"texts": [IMAGE, ""], "input_type": "search_document"})
+
+    rows = np.array([row for body in bodies for row in emulator.invoke(ENGLISH, body).json["embeddings"]])
+
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=3e-4)
+    assert np.abs(rows @ rows.T - np.eye(len(rows))).max() < 0.15
+
+
+def test_an_image_has_its_vector_in_every_output_type(emulator: Running) -> None:
+    body = {"images": [IMAGE], "input_type": "image", "embedding_types": TYPES}
+
+    answer = emulator.invoke(ENGLISH, body).json
+
+    assert answer["response_type"] == "embeddings_by_type"
+    assert {name: [len(row) for row in rows] for name, rows in answer["embeddings"].items()} == {
+        "float": [1024],
+        "int8": [1024],
+        "uint8": [1024],
+        "binary": [128],
+        "ubinary": [128],
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("https://example.com/cat.png", "The image must be a data URI of image/png or image/jpeg in base64."),
+        (uri(b"GIF89a", "gif"), "The image must be a data URI of image/png or image/jpeg in base64."),
+        ("data:image/png;base64", "The image is neither a PNG nor a JPEG."),
+        ("data:image/png;base64,iVBOR*w0", "The image is not valid base64."),
+        ("data:image/png;base64,東京", "The image is not valid base64."),
+        (uri(b"no image at all"), "The image is neither a PNG nor a JPEG."),
+        (uri(png(640, 480)[:20]), "The image is neither a PNG nor a JPEG."),
+        (uri(png(0, 480)), "The image is neither a PNG nor a JPEG."),
+        (uri(png(640, 480, colour=5)), "The image is neither a PNG nor a JPEG."),
+        (uri(b"\xff\xd8\xff\xd9", "jpeg"), "The image is neither a PNG nor a JPEG."),
+        (uri(b"\xff\xd8\xff\xe0\xff\xff", "jpeg"), "The image is neither a PNG nor a JPEG."),
+        (uri(png(640, 480), "jpeg"), "The image is a png, its data URI says jpeg."),
+        (uri(jpeg(640, 480)), "The image is a jpeg, its data URI says png."),
+    ],
+)
+def test_what_is_no_image_is_refused(emulator: Running, image: str, message: str) -> None:
+    assert refusal(emulator, {"images": [image], "input_type": "image"}) == message
+
+
+def test_an_image_may_have_five_million_bytes(emulator: Running) -> None:
+    largest, larger = (
+        {"images": [uri(png(640, 480).ljust(size, b"x"))], "input_type": "image"} for size in (5_000_000, 5_000_001)
+    )
+
+    assert emulator.invoke(ENGLISH, largest).status == 200
+    assert refusal(emulator, larger) == "The image is 5000001 bytes large, the maximum is 5000000."
+
+
+def test_no_images_are_refused_as_no_texts_are(emulator: Running) -> None:
+    assert refusal(emulator, {"images": [], "input_type": "image"}) == (
+        "Invalid parameter combination. Please check and try again."
+    )
 
 
 @pytest.mark.parametrize("truncate", [{}, {"truncate": "NONE"}])
@@ -181,14 +286,20 @@ def test_truncate_cuts_to_512_tokens(emulator: Running, truncate: str, kept: str
 
 @pytest.mark.parametrize("model", [ENGLISH, MULTILINGUAL])
 @pytest.mark.parametrize("types", [None, ["float"], ["int8", "float"], ["uint8"], ["ubinary", "binary"]])
-def test_expected_vectors_equal_the_wire_bit_for_bit(emulator: Running, model: str, types: list[str] | None) -> None:
-    body: dict[str, Any] = {"texts": ["Hello", "", "東京", "\ud800"], "input_type": "classification"}
-    if types:
-        body["embedding_types"] = types
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"texts": ["Hello", "", "東京", "\ud800"], "input_type": "classification"},
+        {"images": [PHOTO], "input_type": "image"},
+    ],
+    ids=["texts", "image"],
+)
+def test_expected_vectors_equal_the_wire_bit_for_bit(
+    emulator: Running, model: str, types: list[str] | None, inputs: dict[str, Any]
+) -> None:
+    body = {**inputs, "embedding_types": types} if types else inputs
 
     found = emulator.invoke(model, body).json["embeddings"]
 
-    rows = (
-        found if types is None else found[sorted(types, key=["float", "int8", "uint8", "binary", "ubinary"].index)[0]]
-    )
+    rows = found if types is None else found[min(types, key=TYPES.index)]
     assert rows == expected_vectors(model, body)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedrock_emulator import expected_vectors
-from bedrock_emulator.vectors import Floats, unit
+from bedrock_emulator.vectors import Floats, unit, unit_of_picture
 
 from .conftest import ENGLISH, MULTILINGUAL, TITAN
 
@@ -81,6 +81,12 @@ def test_vectors_are_the_same_on_every_machine() -> None:
         digest.update(unit(ENGLISH, text, 1024, size=1024, accent="search_query").astype("<f8").tobytes())
 
     assert digest.hexdigest() == "6af5a102a0b14e965fdcb988de07928bcbd690dbacfcbcb077236003d3ed0bcd"
+
+
+def test_vectors_of_pictures_are_the_same_on_every_machine() -> None:
+    digest = hashlib.sha256(unit_of_picture(ENGLISH, b"\x89PNG", size=1024).astype("<f8").tobytes())
+
+    assert digest.hexdigest() == "af20e3295e38bb2e6f3d3f721d92df3e5bf86d308db1c0a8c8caeabfef6be6d3"
 
 
 def test_a_long_run_of_one_character_does_not_overflow() -> None:

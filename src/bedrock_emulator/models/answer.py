@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answers: the JSON body, the billed input tokens, the number of inputs."""
+    """What a model answers: the JSON body, the billed input tokens (None: no token header), the number of inputs."""
 
     body: bytes
-    tokens: int
+    tokens: int | None
     items: int

@@ -1,12 +1,16 @@
-"""Cohere Embed v3, English and multilingual: up to 96 texts a call; the token count is only in a header.
+"""Cohere Embed v3, English and multilingual: up to 96 texts, or one image, a call; tokens are only in a header.
 
 Quirks, all seen in live recordings unless marked: a text over 2,048 characters breaks the schema, whatever `truncate`
 says; `embedding_types`, even with one entry, changes the shape of `embeddings`; the English model echoes its texts in
 lower case; `[""]` is embedded, while `[]` is refused with a text that names nothing.
+
+Images follow AWS's pages; no answer to one was seen live. The pages show a `bit_depth` of 24 only, others are inferred.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +21,8 @@ from numpy.typing import NDArray
 from .. import schema
 from ..errors import malformed, validation
 from ..tokens import Pieces
-from ..vectors import unit
+from ..vectors import unit, unit_of_picture
+from . import pictures
 from .answer import Answer
 
 MODEL_IDS: tuple[str, ...] = ("cohere.embed-english-v3", "cohere.embed-multilingual-v3")
@@ -30,6 +35,8 @@ _TRUNCATE_DEFAULT = "NONE"  # uncertain: the newest AWS page says END, the older
 _MAX_TEXTS = 96
 _MAX_CHARS = 2048
 _MAX_TOKENS = 512
+_MAX_IMAGE_BYTES = 5_000_000  # decoded
+_IMAGE_URIS = {"data:image/png;base64": "png", "data:image/jpeg;base64": "jpeg"}
 _SIZE = 1024
 _PIECES = {"cohere.embed-english-v3": Pieces(word=9), "cohere.embed-multilingual-v3": Pieces(word=6)}
 
@@ -38,11 +45,23 @@ def invoke(model_id: str, body: dict[str, Any]) -> Answer:
     """Return the answer of a v3 model. Source: AWS Bedrock User Guide, Cohere Embed v3, and live recordings."""
     if failure := _check(body):
         raise malformed(schema.describe(failure, pointers=True))
-    if "images" in body:
-        raise validation(f"This emulator does not embed images with {model_id} yet.")
-    texts: list[str] = body["texts"]
-    if not texts:
+    images: list[str] | None = body.get("images")
+    texts: list[str] = body.get("texts", [])
+    if not (images or texts):  # uncertain for images
         raise validation("Invalid parameter combination. Please check and try again.")
+    return _embed_image(model_id, images[0], body) if images else _embed_texts(model_id, texts, body)
+
+
+def vectors(answer: dict[str, Any]) -> list[list[float]]:
+    """Return one vector per input: the floats, or the first of the other types when no floats were asked for."""
+    embeddings = answer["embeddings"]
+    rows: list[list[float]] = (
+        embeddings if isinstance(embeddings, list) else next(embeddings[name] for name in _TYPES if name in embeddings)
+    )
+    return rows
+
+
+def _embed_texts(model_id: str, texts: list[str], body: dict[str, Any]) -> Answer:
     if model_id == "cohere.embed-english-v3":
         texts = [text.lower() for text in texts]
 
@@ -59,29 +78,55 @@ def invoke(model_id: str, body: dict[str, Any]) -> Answer:
             read, count = pieces.cut(text, _MAX_TOKENS, keep_end=truncate == "START"), _MAX_TOKENS
         tokens += max(1, count)  # uncertain for a text without a visible character
         rows[at] = unit(model_id, read, _SIZE, size=_SIZE, accent=accent)
+    return Answer(_answer(rows, body, texts=texts), tokens, len(texts))
 
+
+def _embed_image(model_id: str, uri: str, body: dict[str, Any]) -> Answer:
+    data, picture = _open_image(uri)
+    rows = unit_of_picture(model_id, data, size=_SIZE).astype(np.float16).reshape(1, -1)
+    # Uncertain: that there is no token header. No answer to an image was seen.
+    return Answer(_answer(rows, body, texts=[], images=[picture]), None, 1)
+
+
+def _open_image(uri: str) -> tuple[bytes, pictures.Picture]:
+    """Return the file in a data URI and what its header says.
+
+    Uncertain: none of these refusals was captured live. They say in plain words what is wrong.
+    """
+    head, _, encoded = uri.partition(",")
+    if head not in _IMAGE_URIS:
+        raise validation("The image must be a data URI of image/png or image/jpeg in base64.")
+    try:
+        data = b64decode(encoded, validate=True)
+    except ValueError:
+        raise validation("The image is not valid base64.") from None
+    if len(data) > _MAX_IMAGE_BYTES:
+        raise validation(f"The image is {len(data)} bytes large, the maximum is {_MAX_IMAGE_BYTES}.")
+    picture = pictures.read(data)
+    if picture is None:
+        raise validation("The image is neither a PNG nor a JPEG.")
+    if picture.format != _IMAGE_URIS[head]:
+        raise validation(f"The image is a {picture.format}, its data URI says {_IMAGE_URIS[head]}.")
+    return data, picture
+
+
+def _answer(
+    rows: NDArray[np.float16], body: dict[str, Any], *, texts: list[str], images: Sequence[pictures.Picture] = ()
+) -> bytes:
+    """Return the answer's JSON; `images` is a member only for an image, and its place among them is uncertain."""
     shape: bytes
     if types := body.get("embedding_types"):
         by_type = [f'"{name}":'.encode() + _numbers(_convert(rows, name)) for name in _TYPES if name in types]
         shape, embeddings = b"embeddings_by_type", b"{" + b",".join(by_type) + b"}"
     else:
         shape, embeddings = b"embeddings_floats", _numbers(_convert(rows, "float"))
-    answer = b'{"embeddings":%b,"id":"%b","response_type":"%b","texts":%b}' % (
+    return b'{"embeddings":%b,"id":"%b",%b"response_type":"%b","texts":%b}' % (
         embeddings,
         str(uuid4()).encode(),
+        b'"images":%b,' % orjson.dumps(images) if images else b"",
         shape,
         orjson.dumps(texts),
     )
-    return Answer(answer, tokens, len(texts))
-
-
-def vectors(answer: dict[str, Any]) -> list[list[float]]:
-    """Return one vector per text: the floats, or the first of the other types when no floats were asked for."""
-    embeddings = answer["embeddings"]
-    rows: list[list[float]] = (
-        embeddings if isinstance(embeddings, list) else next(embeddings[name] for name in _TYPES if name in embeddings)
-    )
-    return rows
 
 
 def _convert(rows: NDArray[np.float16], name: str) -> NDArray[Any]:

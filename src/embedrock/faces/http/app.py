@@ -12,7 +12,6 @@ import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from random import getrandbits
@@ -90,15 +89,10 @@ class Route:
 
 
 class App:
-    """The application of one process. `opener` opens what it needs when the server starts."""
+    """The application of one process. What it needs is opened when the server starts."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        opener: Callable[[Settings], AbstractAsyncContextManager[Gateway]] = open_gateway,
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._opener = opener
         self._key_digests = frozenset(sha256(key.encode()).digest() for key in settings.api_key)
         self._gateway: Gateway | None = None
 
@@ -110,7 +104,7 @@ class App:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self._opener(self.settings) as self._gateway:
+        async with open_gateway(self.settings) as self._gateway:
             await send({"type": "lifespan.startup.complete"})
             looking = asyncio.create_task(self._look_for_credentials())
             await receive()

@@ -20,11 +20,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+import hypothesis
 import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bedrock_emulator import expected_vectors
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 EMBEDROCK = str(Path(sysconfig.get_path("scripts")) / "embedrock")
 _START_S = 30.0

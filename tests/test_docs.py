@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedrock import errors, settings
+from embedrock import errors, settings, wiring
+from embedrock.families import FAMILIES
 
 if TYPE_CHECKING:
-    from tests.conftest import Gateway
+    from tests.conftest import Emulator, Gateway
 
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,28 @@ def test_command_of_a_page_runs(gateway: Gateway, page: str, line: str) -> None:
 
     assert ended.returncode == 0, f"{page}: {ended.stderr}"
     assert ended.stdout.strip(), page
+
+
+def test_configuration_file_of_the_page_is_good(tmp_path: Path) -> None:
+    ((page, code),) = examples("yaml")
+    file = tmp_path / "embedrock.yaml"
+    file.write_text(code, encoding="utf-8")
+
+    chosen = settings.load({"EMBEDROCK_CONFIG": str(file), "AWS_REGION": "us-east-1"})
+
+    assert page == "docs/how-to/configure.md"
+    names = wiring.check(chosen)
+    assert chosen.aliases
+    assert chosen.arns
+    assert all(names.find(name).spec.family in FAMILIES for name in (*chosen.aliases, *chosen.arns))
+
+
+def test_faults_of_the_page_are_taken(emulator: Emulator) -> None:
+    bodies = [line.encode() for page, code in examples("json") if "emulator" in page for line in code.splitlines()]
+
+    statuses = [emulator.request("POST", "/_emulator/faults", body).status for body in bodies]
+
+    assert statuses == [200] * 3
 
 
 def test_make_targets_of_the_pages_exist() -> None:

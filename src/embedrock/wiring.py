@@ -31,7 +31,6 @@ _SHARE_METRICS_EVERY_S: Final = 1.0
 class Gateway:
     """What a face needs."""
 
-    settings: Settings
     names: Names
     embedder: Embedder
     metrics: Metrics
@@ -51,7 +50,8 @@ def names(settings: Settings) -> Names:
 
 def check(settings: Settings) -> Names:
     """Return the names of settings that can work, without opening anything. Raises SettingsError."""
-    _tls(settings)
+    if settings.ca_bundle:
+        _tls(settings)
     return names(settings)
 
 
@@ -78,7 +78,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             empty_as_space=settings.empty_input == "space",
             timeout_s=settings.timeout_s,
         )
-        yield Gateway(settings, found, Embedder(found, upstreams, metrics, options), metrics, credentials)
+        yield Gateway(found, Embedder(found, upstreams, metrics, options), metrics, credentials)
 
 
 async def _share_metrics(metrics: Metrics) -> None:

@@ -312,10 +312,11 @@ def test_chain_finds_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("clean_environ")
-def test_chain_finds_a_profile(tmp_path: Path) -> None:
+def test_chain_finds_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_keys(tmp_path / "credentials", "work", "AKIAWORK", "t")
+    monkeypatch.setenv("AWS_PROFILE", "work")
 
-    assert chain_loader("work")(False) == Credentials("AKIAWORK", "s", "t")
+    assert chain_loader()(False) == Credentials("AKIAWORK", "s", "t")
 
 
 @pytest.mark.usefixtures("clean_environ")
@@ -349,9 +350,11 @@ def test_keys_that_appear_later_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("clean_environ")
-def test_profile_that_is_not_there_is_an_error() -> None:
+def test_profile_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+
     with pytest.raises(UpstreamAuthFailed):
-        chain_loader("nowhere")(False)
+        chain_loader()(False)
 
 
 @pytest.mark.usefixtures("clean_environ")

@@ -108,7 +108,7 @@ def serve(
         str | None, typer.Option(help="Address to listen on. [env EMBEDROCK_HOST, default 127.0.0.1]")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port; 0 takes a free one. [env EMBEDROCK_PORT, default 4000]")
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one. [env EMBEDROCK_PORT, default 4000]")
     ] = None,
     config: ConfigFile = None,
     emulator: Emulated = False,
@@ -173,7 +173,7 @@ def embed(
 ) -> None:
     """Embed texts, without a server.
 
-    embedrock embed "a red bicycle" "a crimson bike" --similarity --emulator
+    embedrock embed "a red bicycle" "a blue bicycle" --similarity --emulator
     """
     texts = [*(text or []), *(_lines(file) if file else [])]
     if not texts:
@@ -188,15 +188,7 @@ def embed(
     render: Render[Any] = vectors.as_float32 if similarity or format is Format.npy else vectors.as_json
     with _emulator_for(emulator):
         chosen = _settings(config)
-        rows, tokens = asyncio.run(
-            _embed(
-                chosen,
-                texts,
-                model,
-                dimensions,
-                render,
-            )
-        )
+        rows, tokens = asyncio.run(_embed(chosen, texts, model, dimensions, render))
     if similarity:
         print(show.similarity_table(texts, rows))
         if emulator:

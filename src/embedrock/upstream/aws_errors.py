@@ -61,9 +61,7 @@ def to_error(status: int, name: str, text: str, original_status: int | None = No
     """
     match name:
         case "ThrottlingException":
-            return UpstreamThrottled(
-                "Bedrock is throttling this model; the request was retried and did not get through."
-            )
+            return _by_status(429)
         case "ModelNotReadyException":
             return ModelWarming("Bedrock is still loading this model.")
         case "ModelTimeoutException":

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -85,31 +85,24 @@ class Bedrock:
         """
         if timeout_s <= 0:
             raise UpstreamTimeout("The request's time is up.")
+        give_up = time.monotonic() + timeout_s
         call = self._calls.get(model_id) or self._prepare(model_id)
         if self._credentials is None:
             response = await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s)
-        elif credentials := self._credentials.fresh():
-            response = await self._pool.request(self._signed(call, body, credentials), timeout_s=timeout_s)
-            if response.status != 200 and _refuses_credentials(response):
-                response = await self._with_others(self._credentials.replace(credentials), call, body, timeout_s)
         else:
-            response = await self._with_others(self._credentials.get(), call, body, timeout_s)
+            source = self._credentials
+            credentials = source.fresh() or await _in_time(source.get(), give_up)
+            response = await self._send(call, body, credentials, give_up)
+            if response.status != 200 and _refuses_credentials(response):
+                others = await _in_time(source.replace(credentials), give_up)
+                response = await self._send(call, body, others, give_up)
         if response.status != 200:
             raise _error(response)
         return parse(response)
 
-    async def _with_others(
-        self, coming: Coroutine[Any, Any, Credentials], call: _Call, body: bytes, timeout_s: float
-    ) -> Response:
-        """Send with credentials that have to be fetched first, all within `timeout_s`."""
-        give_up = time.monotonic() + timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                credentials = await coming
-        except TimeoutError:
-            raise UpstreamTimeout("The gateway's AWS credentials did not come in time.") from None
+    def _send(self, call: _Call, body: bytes, credentials: Credentials, give_up: float) -> Awaitable[Response]:
         request = self._signed(call, body, credentials)
-        return await self._pool.request(request, timeout_s=max(0.0, give_up - time.monotonic()))
+        return self._pool.request(request, timeout_s=give_up - time.monotonic())
 
     def close(self) -> None:
         self._pool.close()
@@ -135,6 +128,14 @@ class Bedrock:
     def _with_bearer(self, call: _Call, body: bytes) -> bytes:
         headers = f"authorization: Bearer {self._bearer}\r\ncontent-length: {len(body)}\r\n\r\n"
         return b"%b%b%b" % (call.head, headers.encode(), body)
+
+
+async def _in_time(coming: Awaitable[Credentials], give_up: float) -> Credentials:
+    try:
+        async with asyncio.timeout(give_up - time.monotonic()):
+            return await coming
+    except TimeoutError:
+        raise UpstreamTimeout("The gateway's AWS credentials did not come in time.") from None
 
 
 def _refuses_credentials(response: Response) -> bool:

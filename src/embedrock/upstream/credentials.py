@@ -113,8 +113,8 @@ class ChainCredentials:
             _log.warning("AWS credentials could not be refreshed: %s", type(error.__cause__ or error).__name__)
 
 
-def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | None]:
-    """Return the blocking loader of ChainCredentials: botocore's default chain, for `profile` or the usual one."""
+def chain_loader() -> Callable[[bool], Credentials | None]:
+    """Return the blocking loader of ChainCredentials: botocore's default chain."""
     held: list[object] = []  # botocore's own credentials object, which refreshes itself when asked in time
 
     def load(anew: bool) -> Credentials | None:
@@ -122,7 +122,7 @@ def chain_loader(profile: str | None = None) -> Callable[[bool], Credentials | N
 
         try:
             if anew or not held:
-                held[:] = [botocore.session.Session(profile=profile).get_credentials()]
+                held[:] = [botocore.session.Session().get_credentials()]
             if held[0] is None:
                 held.clear()
                 return None

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 from . import catalog
 from .app import Emulator
 from .server import run
+from .sigv4 import Keys
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the emulator until it is stopped. Returns 0, or 1 when the address cannot be had."""
-    options = _parser().parse_args(arguments)
-    app = Emulator(latency_s=options.latency_ms / 1000, profiles=dict(options.profile))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if bool(options.access_key) != bool(options.secret_key) or (options.session_token and not options.access_key):
+        parser.error("--access-key and --secret-key go together, --session-token only with them")
+    keys = Keys(options.access_key, options.secret_key, options.session_token) if options.access_key else None
+    app = Emulator(latency_s=options.latency_ms / 1000, profiles=dict(options.profile), keys=keys)
     try:
         run(
             app,
@@ -59,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ARN=MODEL",
         help="let an opaque ARN, say of an application inference profile, stand for a model; may be repeated",
     )
+    parser.add_argument("--access-key", metavar="ID", help="check signatures: only this access key is known")
+    parser.add_argument(
+        "--secret-key", metavar="SECRET", help="its secret; one for tests, since others can read it here"
+    )
+    parser.add_argument("--session-token", metavar="TOKEN", help="the session token that has to come with it")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     return parser
 

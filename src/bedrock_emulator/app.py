@@ -1,8 +1,8 @@
-"""The HTTP face: Bedrock's paths, and `/_emulator` for faults and the journal. A raw ASGI app.
+"""The HTTP face: Bedrock's paths. A raw ASGI app; what is under `/_emulator` goes to `manage`.
 
 Paths are matched undecoded, since a model's ARN has encoded slashes. Checks come in this order, inferred from AWS's
-answers: credentials, model id, profile, JSON, schema, the model's limits. A fault strikes after the id is known and
-before the body is looked at.
+answers: credentials, headers, model id, profile, JSON, schema, the model's limits. A fault strikes after the id is
+known and before the body is looked at.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
-import orjson
-
-from . import catalog, control_plane, json_body
+from . import catalog, control_plane, guardrails, invoke_headers, json_body, sigv4
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
-from .faults import BadFaultError, FaultTable
-from .journal import Journal
+from .manage import Controls, manage
 from .models import FAMILIES
-from .response import JSON, Response, as_error, as_json
+from .response import JSON, TOKEN_COUNT, Response, Struck, as_error, as_json
+from .sigv4 import Keys
 from .transport import TRANSPORT, reset
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -38,6 +37,7 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (method, re.compile(pattern), op)
     for method, pattern, op in (
         ("POST", "/model/([^/]+)/invoke", "InvokeModel"),
+        ("POST", "/guardrail/([^/]+)/version/([^/]+)/apply", "ApplyGuardrail"),
         ("GET", "/foundation-models", "ListFoundationModels"),
         ("GET", "/foundation-models/([^/]+)", "GetFoundationModel"),
         ("GET", "/foundation-model-availability/([^/]+)", "GetFoundationModelAvailability"),
@@ -49,25 +49,38 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
 
 @dataclass(slots=True)
 class Call:
-    """One call of Bedrock's API. `identifier`: the id in the path, decoded; `model`: what the id stands for."""
+    """One call of Bedrock's API.
+
+    `identifiers`: those in the path, decoded; `model`: what the first one stands for, when the operation has a model.
+    """
 
     op: str
-    identifier: str | None
+    identifiers: tuple[str, ...]
     region: str
     query: Mapping[str, str]
-    body: bytes
+    request: sigv4.Request
     model: str | None = None
     fault: str | None = None
 
+    @property
+    def named_model(self) -> str | None:
+        """The model's id, or what was sent when it means nothing."""
+        return self.model or (self.identifiers[0] if self.identifiers and self.op != "ApplyGuardrail" else None)
+
 
 class Emulator:
-    """The app. `latency_s` is added to every InvokeModel; `profiles` maps opaque ARNs to model ids."""
+    """The app.
 
-    def __init__(self, *, latency_s: float = 0.0, profiles: Mapping[str, str] | None = None) -> None:
+    `latency_s` is added to every InvokeModel; `profiles` maps opaque ARNs to model ids. Every call has to be signed
+    with `keys`; when there are none, any signature and any bearer key is taken.
+    """
+
+    def __init__(
+        self, *, latency_s: float = 0.0, profiles: Mapping[str, str] | None = None, keys: Keys | None = None
+    ) -> None:
         self._latency_s = latency_s
         self._profiles = dict(profiles or {})
-        self._faults = FaultTable()
-        self._journal = Journal()
+        self._controls = Controls(keys)
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,9 +89,8 @@ class Emulator:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         if path.startswith("/_emulator/"):
             body = await _read_body(receive)
-            await _send(
-                self._manage(scope["method"], path.removeprefix("/_emulator/"), query, body), scope, receive, send
-            )
+            response = manage(self._controls, scope["method"], path.removeprefix("/_emulator/"), query, body)
+            await _send(response, scope, receive, send)
         else:
             await self._bedrock(path, query, scope, receive, send)
 
@@ -88,21 +100,21 @@ class Emulator:
         concurrency = self._in_flight
         try:
             body = await _read_body(receive)
-            op, identifier = _operation(scope["method"], path)
-            authorization = _header(scope, b"authorization")
-            match = _SCOPE_REGION.search(authorization)
-            call = Call(op, identifier, match[1] if match else _DEFAULT_REGION, query, body)
+            request = sigv4.Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
+            op, identifiers = _operation(scope["method"], path)
+            match = _SCOPE_REGION.search(request.header("authorization") or "")
+            call = Call(op, identifiers, match[1] if match else _DEFAULT_REGION, query, request)
             try:
-                response = await self._answer(call, authorization)
+                response = await self._answer(call)
             except AwsError as error:
                 response = as_error(error)
             # The journal is written before the answer, so that whoever has the answer finds the row.
             response = _with_headers(response, call, started)
             broken = response.reset == "before_headers"
-            self._journal.add(
+            self._controls.journal.add(
                 at=at,
                 op=call.op,
-                model=call.model or call.identifier,
+                model=call.named_model,
                 region=call.region,
                 status=None if broken else response.status,
                 request_body=body,
@@ -117,41 +129,57 @@ class Emulator:
             self._in_flight -= 1
         await _send(response, scope, receive, send)
 
-    async def _answer(self, call: Call, authorization: str) -> Response:
+    async def _answer(self, call: Call) -> Response:
         if call.op == UNKNOWN:
             raise unknown_operation()
-        if not authorization:
+        if not call.request.header("authorization"):
             raise missing_credentials()
-        if len(call.body) > MAX_BODY_BYTES:
+        if len(call.request.body) > MAX_BODY_BYTES:  # before the signature: the end of the body was not kept
             raise body_too_large(MAX_BODY_BYTES)
+        if self._controls.keys:
+            sigv4.verify(call.request, self._controls.keys, now=datetime.now(UTC))
+        echoed: list[tuple[bytes, bytes]] = []
         if call.op == "InvokeModel":
-            call.model = catalog.resolve(call.identifier or "", call.region, self._profiles).model_id
+            echoed = invoke_headers.check(call.request.headers)
+            call.model = catalog.resolve(call.identifiers[0], call.region, self._profiles).model_id
 
-        async def true_answer() -> Response:
-            return await self._invoke(call) if call.op == "InvokeModel" else self._control(call)
+        async def answer(body: bytes) -> Response:
+            match call.op:
+                case "InvokeModel":
+                    return await self._invoke(call, body, echoed)
+                case "ApplyGuardrail":
+                    return self._apply_guardrail(call, body)
+            return self._control(call)
 
         # A fault may name the model by its id, or by the profile or ARN it was called by.
-        names = {"op": (call.op,), "model": (call.model, call.identifier), "region": (call.region,)}
-        if fault := self._faults.pick(names):
+        names = {"op": (call.op,), "model": (call.model, *call.identifiers[:1]), "region": (call.region,)}
+        struck = Struck(call.op, call.model, call.region, call.request.body, answer)
+        if fault := self._controls.faults.pick(names):
             call.fault = fault.NAME
-            return await fault.strike(true_answer)
-        return await true_answer()
+            return await fault.strike(struck)
+        return await struck.true_answer()
 
-    async def _invoke(self, call: Call) -> Response:
+    async def _invoke(self, call: Call, body: bytes, echoed: list[tuple[bytes, bytes]]) -> Response:
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
         assert call.model is not None  # noqa: S101  # for the type checker: _answer resolved it
         family = FAMILIES.get(call.model)
         if family is None:
             raise validation(f"This emulator does not have the model {call.model} yet.")
-        answer = family.invoke(call.model, json_body.parse(call.body))
-        headers = [JSON]
-        if answer.tokens is not None:
-            headers.append((b"x-amzn-bedrock-input-token-count", b"%d" % answer.tokens))
+        answer = family.invoke(call.model, json_body.parse(body))
+        headers = [JSON, *echoed]
+        if answer.tokens is not None and answer.in_header:
+            headers.append((TOKEN_COUNT, b"%d" % answer.tokens))
         return Response(200, answer.body, headers, tokens=answer.tokens, items=answer.items)
 
+    def _apply_guardrail(self, call: Call, body: bytes) -> Response:
+        identifier, version = call.identifiers
+        guardrail = self._controls.guardrails.find(identifier, version, call.region)
+        answer, items = guardrails.apply(guardrail, json_body.parse(body), call.region)
+        return replace(as_json(answer), items=items)
+
     def _control(self, call: Call) -> Response:
-        region, identifier = call.region, call.identifier or ""
+        region, identifier = call.region, call.identifiers[0] if call.identifiers else ""
         match call.op:
             case "ListFoundationModels":
                 return as_json(control_plane.list_foundation_models(call.query, region))
@@ -163,52 +191,12 @@ class Emulator:
                 return as_json(control_plane.list_inference_profiles(call.query, region, self._profiles))
         return as_json(control_plane.get_inference_profile(identifier, region, self._profiles))
 
-    def _manage(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Response:
-        """Answer on `/_emulator`."""
-        collection, _, item = path.partition("/")
-        match method, collection, item:
-            case "GET", "health", "":
-                return as_json({"status": "ok"})
-            case "GET", "faults", "":
-                return as_json({"faults": self._faults.list()})
-            case "POST", "faults", "":
-                return self._post_fault(body)
-            case "DELETE", "faults", _ if not item or item.isdecimal():
-                if self._faults.remove(int(item) if item else None):
-                    return as_json({"deleted": True})
-                return as_json({"message": f"There is no fault {item}."}, 404)
-            case "GET", "journal", "":
-                return self._read_journal(query)
-            case "DELETE", "journal", "":
-                self._journal.clear()
-                return as_json({"deleted": True})
-        return as_json({"message": f"There is no {method} /_emulator/{path}."}, 404)
 
-    def _post_fault(self, body: bytes) -> Response:
-        try:
-            return as_json(self._faults.post(orjson.loads(body)))
-        except orjson.JSONDecodeError:
-            return as_json({"message": "body: must be JSON"}, 400)
-        except BadFaultError as error:
-            return as_json({"message": str(error)}, 400)
-
-    def _read_journal(self, query: Mapping[str, str]) -> Response:
-        after, limit = query.get("after", "0"), query.get("limit", "20000")
-        for name, value in (("after", after), ("limit", limit)):
-            if len(value) > 18 or not value.isdecimal():
-                return as_json({"message": f"{name}: must be a whole number, 0 or more"}, 400)
-        return as_json(self._journal.page(int(after), int(limit)))
-
-
-def _operation(method: str, path: str) -> tuple[str, str | None]:
+def _operation(method: str, path: str) -> tuple[str, tuple[str, ...]]:
     for wanted, pattern, op in _OPERATIONS:
         if method == wanted and (match := pattern.fullmatch(path)):
-            return op, unquote(match[1]) if match.groups() else None
-    return UNKNOWN, None
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+            return op, tuple(map(unquote, match.groups()))
+    return UNKNOWN, ()
 
 
 def _with_headers(response: Response, call: Call, started: float) -> Response:

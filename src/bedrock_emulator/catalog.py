@@ -110,6 +110,17 @@ def profile_ids(model: Model, region: str) -> list[str]:
     return [f"{prefix}.{model.model_id}" for prefix in model.profiles if region.startswith(_REGIONS_OF_PREFIX[prefix])]
 
 
+def base_id(identifier: str) -> str:
+    """Return the id of the model that an id, or the id of a system inference profile of any region, stands for.
+
+    Raises KeyError for anything else.
+    """
+    prefix, _, rest = identifier.partition(".")
+    if identifier not in BY_ID and prefix in BY_ID[rest].profiles:
+        return rest
+    return BY_ID[identifier].model_id
+
+
 def find_profile(profile_id: str, region: str) -> Model | None:
     """Return the model behind a system inference profile, or None when the region has no such profile."""
     model = BY_ID.get(profile_id.partition(".")[2])

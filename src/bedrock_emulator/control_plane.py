@@ -12,7 +12,7 @@ from typing import Any
 
 from . import catalog
 from .catalog import Model
-from .errors import AwsError, validation
+from .errors import AwsError, constraints, enum_rule, validation
 
 ACCOUNT = "123456789012"
 _EPOCH = "2025-01-01T00:00:00Z"
@@ -135,7 +135,7 @@ def _profile(arn: str, model: Model, region: str, kind: str) -> dict[str, Any]:
 def _page(query: Mapping[str, str]) -> tuple[int, int]:
     most = query.get("maxResults", "1000")
     if len(most) > 4 or not most.isdecimal() or not 1 <= int(most) <= 1000:
-        raise _constraint("maxResults", most, "Member must be between 1 and 1000")
+        raise constraints(("maxResults", most, "Member must be between 1 and 1000"))
     try:
         start = int(base64.urlsafe_b64decode(query.get("nextToken", "MA==")))
     except ValueError:
@@ -145,8 +145,4 @@ def _page(query: Mapping[str, str]) -> tuple[int, int]:
 
 def _check_enum(key: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        raise _constraint(key, value, f"Member must satisfy enum value set: [{', '.join(allowed)}]")
-
-
-def _constraint(key: str, value: str, rule: str) -> AwsError:
-    return validation(f"1 validation error detected: Value '{value}' at '{key}' failed to satisfy constraint: {rule}")
+        raise constraints((key, value, enum_rule(allowed)))

@@ -1,4 +1,4 @@
-"""One HTTP answer, as values."""
+"""One HTTP answer, as values; and the call that a fault strikes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import orjson
 from .errors import AwsError
 
 JSON = (b"content-type", b"application/json")
+TOKEN_COUNT = b"x-amzn-bedrock-input-token-count"  # the name of a header
 
 # Where a connection is reset: before the status line, or after so many bytes of the body.
 Reset: TypeAlias = Literal["before_headers"] | int
@@ -28,8 +29,23 @@ class Response:
     reset: Reset | None = None
 
 
-#: Makes the true answer to a call.
-MakeAnswer: TypeAlias = Callable[[], Awaitable[Response]]
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A call that a fault strikes.
+
+    `answer` makes the true answer to a body, the sent one or another, with this call's operation, model and headers.
+    It raises AwsError.
+    """
+
+    op: str
+    model: str | None
+    region: str
+    body: bytes
+    answer: Callable[[bytes], Awaitable[Response]]
+
+    async def true_answer(self) -> Response:
+        """Return what the caller would get without the fault. Raises AwsError."""
+        return await self.answer(self.body)
 
 
 def as_json(value: Any, status: int = 200) -> Response:

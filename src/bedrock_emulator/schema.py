@@ -9,6 +9,7 @@ Here a failure is a `Leaf`, a group a list; `None` or an empty list means valid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -40,7 +41,8 @@ def leaves(failure: Failure) -> list[Leaf]:
 def describe(failure: Failure, *, pointers: bool) -> str:
     """Return the details of the message; a lone violation goes without its pointer unless `pointers`.
 
-    Titan prints a lone violation bare, Cohere v3 with its pointer (both seen live); several always have pointers.
+    Titan prints a lone violation bare, Cohere v3 and Nova with its pointer (all seen live); several always have
+    pointers.
     """
     found = leaves(failure)
     if len(found) == 1 and not pointers:
@@ -72,12 +74,23 @@ def expect_type(pointer: str, wanted: str, value: object) -> Leaf:
 
 
 def members(
-    body: Mapping[str, Any], *, required: Sequence[str] = (), known: Iterable[str] = ()
+    body: Mapping[str, Any], *, required: Sequence[str] = (), known: Iterable[str] = (), pointer: str = "#"
 ) -> list[Failure | None]:
     """Return the failures of an object's keys: missing ones, then ones it does not know."""
-    missing = [Leaf("#", f"required key [{key}] not found") for key in required if key not in body]
-    extra = [Leaf("#", f"extraneous key [{key}] is not permitted") for key in body if key not in known]
+    missing = [Leaf(pointer, f"required key [{key}] not found") for key in required if key not in body]
+    extra = [Leaf(pointer, f"extraneous key [{key}] is not permitted") for key in body if key not in known]
     return [*missing, *extra]
+
+
+def exactly_one(pointer: str, body: Mapping[str, Any], wanted: Sequence[str]) -> Failure | None:
+    """Return the failures of an object that has to have one of several keys: all of them when it has none.
+
+    Uncertain: the texts are the library's own for such a schema, not seen from Bedrock.
+    """
+    present = sum(key in body for key in wanted)
+    if present == 0:
+        return group(Leaf(pointer, f"required key [{key}] not found") for key in wanted)
+    return None if present == 1 else Leaf(pointer, f"{present} subschemas matched instead of one")
 
 
 def exclusive(body: Mapping[str, Any], wanted: str, unwanted: str) -> list[Failure]:
@@ -104,6 +117,13 @@ def one_of(pointer: str, value: object, allowed: Sequence[str | int]) -> Failure
     if type(value) is not wanted:
         return expect_type(pointer, "String" if wanted is str else "Integer", value)
     return None if value in allowed else Leaf(pointer, f"{value} is not a valid enum value")
+
+
+def matching(pointer: str, value: object, pattern: str) -> Failure | None:
+    """Return what is wrong with a value that has to be a string of a pattern."""
+    if not isinstance(value, str):
+        return expect_type(pointer, "String", value)
+    return None if re.fullmatch(pattern, value) else Leaf(pointer, f"string [{value}] does not match pattern {pattern}")
 
 
 def boolean(pointer: str, value: object) -> Failure | None:

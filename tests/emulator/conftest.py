@@ -63,9 +63,19 @@ class Running:
         path = f"/model/{model.replace(':', '%3A').replace('/', '%2F')}/invoke"
         return self.request("POST", path, sent, {"Authorization": SIGNED.format(region=region)})
 
+    def post(self, collection: str, members: Any) -> Answer:
+        """Post to one of the emulator's own collections."""
+        return self.request("POST", f"/_emulator/{collection}", json.dumps(members).encode())
+
     def fault(self, **members: Any) -> Any:
         """Switch a fault on and return its entry."""
-        answer = self.request("POST", "/_emulator/faults", json.dumps(members).encode())
+        answer = self.post("faults", members)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def guardrail(self, **members: Any) -> Any:
+        """Make a guardrail and return it."""
+        answer = self.post("guardrails", members)
         assert answer.status == 200, answer.body
         return answer.json
 
@@ -77,14 +87,22 @@ class Running:
         """Return the rows of the journal."""
         return self.request("GET", "/_emulator/journal").json["rows"]
 
-    def client(self, service: str = "bedrock-runtime", *, region: str = "us-east-1", attempts: int = 1) -> Any:
-        """Return a boto3 client with dummy keys."""
+    def client(
+        self,
+        service: str = "bedrock-runtime",
+        *,
+        region: str = "us-east-1",
+        attempts: int = 1,
+        keys: tuple[str, str, str | None] = ("test", "test", None),
+    ) -> Any:
+        """Return a boto3 client, by default with dummy keys; `keys`: id, secret, session token."""
         return boto3.client(
             service,
             region_name=region,
             endpoint_url=self.url,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1],
+            aws_session_token=keys[2],
             config=Config(retries={"total_max_attempts": attempts, "mode": "standard"}),
         )
 
@@ -119,7 +137,7 @@ def session_emulator() -> Iterator[Running]:
 
 @pytest.fixture
 def emulator(session_emulator: Running) -> Running:
-    """The session's emulator, with no fault on and an empty journal."""
-    session_emulator.request("DELETE", "/_emulator/faults")
-    session_emulator.request("DELETE", "/_emulator/journal")
+    """The session's emulator, with no fault on, no guardrail, any signature taken, and an empty journal."""
+    for collection in ("faults", "guardrails", "credentials", "journal"):
+        session_emulator.request("DELETE", f"/_emulator/{collection}")
     return session_emulator

@@ -49,6 +49,94 @@ def test_an_answer_has_bedrocks_headers(emulator: Running) -> None:
     assert headers["x-bedrock-emulator"] == "true"
 
 
+BEDROCK_HEADERS = {
+    "X-Amzn-Bedrock-Trace": "ENABLED_FULL",
+    "X-Amzn-Bedrock-GuardrailIdentifier": "gr1",
+    "X-Amzn-Bedrock-GuardrailVersion": "DRAFT",
+    "X-Amzn-Bedrock-PerformanceConfig-Latency": "optimized",
+    "X-Amzn-Bedrock-Service-Tier": "priority",
+}
+
+
+def test_bedrocks_five_headers_are_taken_and_two_repeated(emulator: Running) -> None:
+    answer = emulator.client().invoke_model(
+        modelId=TITAN,
+        body=BODY,
+        trace="ENABLED_FULL",
+        guardrailIdentifier="gr1",
+        guardrailVersion="DRAFT",
+        performanceConfigLatency="optimized",
+        serviceTier="priority",
+    )
+
+    assert (answer["performanceConfigLatency"], answer["serviceTier"]) == ("optimized", "priority")
+    (row,) = emulator.journal()
+    sent = {name.lower(): value for name, value in BEDROCK_HEADERS.items()}
+    assert {name: row["headers"][name] for name in sent} == sent
+
+
+def test_headers_that_were_not_sent_are_not_in_the_answer(emulator: Running) -> None:
+    headers = emulator.invoke(TITAN, {"inputText": "hello"}).headers
+
+    assert "x-amzn-bedrock-service-tier" not in headers
+    assert "x-amzn-bedrock-performanceconfig-latency" not in headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "member"),
+    [
+        ("X-Amzn-Bedrock-Trace", "enabled", "trace"),
+        ("X-Amzn-Bedrock-Trace", "", "trace"),
+        ("X-Amzn-Bedrock-GuardrailIdentifier", "GR-1", "guardrailIdentifier"),
+        ("X-Amzn-Bedrock-GuardrailIdentifier", "a" * 2049, "guardrailIdentifier"),
+        ("X-Amzn-Bedrock-GuardrailVersion", "draft", "guardrailVersion"),
+        ("X-Amzn-Bedrock-GuardrailVersion", "0", "guardrailVersion"),
+        ("X-Amzn-Bedrock-PerformanceConfig-Latency", "fast", "performanceConfigLatency"),
+        ("X-Amzn-Bedrock-Service-Tier", "gold", "serviceTier"),
+    ],
+)
+def test_a_header_with_an_unknown_value_is_refused(emulator: Running, name: str, value: str, member: str) -> None:
+    answer = emulator.request("POST", f"/model/{TITAN}/invoke", BODY, {**AUTH, **BEDROCK_HEADERS, name: value})
+
+    assert answer.status == 400
+    assert answer.headers["x-amzn-errortype"].startswith("ValidationException:")
+    assert answer.json["message"].startswith(
+        f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must "
+    )
+
+
+def test_all_bad_headers_are_named(emulator: Running) -> None:
+    bad = {"X-Amzn-Bedrock-Trace": "on", "X-Amzn-Bedrock-Service-Tier": "gold"}
+
+    message = emulator.request("POST", f"/model/{TITAN}/invoke", BODY, {**AUTH, **bad}).json["message"]
+
+    assert message == (
+        "2 validation errors detected: Value 'on' at 'trace' failed to satisfy constraint: Member must satisfy enum "
+        "value set: [ENABLED, DISABLED, ENABLED_FULL]; Value 'gold' at 'serviceTier' failed to satisfy constraint: "
+        "Member must satisfy enum value set: [priority, default, flex, reserved]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("identifier", "version", "status"),
+    [
+        ("gr1", None, 400),
+        ("gr1", "", 400),
+        ("gr1", "12", 200),
+        ("arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1", "1", 200),
+        ("", "", 200),
+        (None, "1", 200),
+    ],
+)
+def test_a_guardrail_is_not_named_without_its_version(
+    emulator: Running, identifier: str | None, version: str | None, status: int
+) -> None:
+    headers = {"X-Amzn-Bedrock-GuardrailIdentifier": identifier, "X-Amzn-Bedrock-GuardrailVersion": version}
+    sent = {name: value for name, value in headers.items() if value is not None}
+
+    assert emulator.request("POST", f"/model/{TITAN}/invoke", BODY, {**AUTH, **sent}).status == status
+
+
 def test_an_error_has_bedrocks_headers(emulator: Running) -> None:
     answer = emulator.invoke(TITAN, {})
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import Any
 from uuid import UUID
 
@@ -13,27 +11,13 @@ import pytest
 from bedrock_emulator import expected_vectors
 
 from .conftest import ENGLISH, MULTILINGUAL, Running
+from .drawing import encode, plain, png_header, scene, shape, uri
 
 TYPES = ["float", "int8", "uint8", "binary", "ubinary"]
 
 
-def png(width: int, height: int, *, depth: int = 8, colour: int = 2) -> bytes:
-    """Return the start of a PNG; colour 2 is RGB."""
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, depth, colour, 0, 0, 0)
-
-
-def jpeg(width: int, height: int, *, channels: int = 3, frame: int = 0xC0) -> bytes:
-    """Return the start of a JPEG: an APP0 that holds what looks like a frame, a Huffman table, a fill byte, a frame."""
-    before = b"\xff\xd8" + b"\xff\xe0\0\x08\xff\xc0\0\0\0\0" + b"\xff\xc4\0\x03\0" + b"\xff"
-    return before + struct.pack(">BBHBHHB", 255, frame, 8 + 3 * channels, 8, height, width, channels)
-
-
-def uri(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-IMAGE = uri(png(640, 480))
-PHOTO = uri(jpeg(1024, 768), "jpeg")
+IMAGE = uri(encode(shape("circle", "red").resize((64, 48))))
+PHOTO = uri(encode(scene(1), "JPEG"), "jpeg")
 
 
 def refusal(emulator: Running, body: Any) -> str:
@@ -179,28 +163,34 @@ def test_an_empty_list_is_refused_and_an_empty_text_is_not(emulator: Running) ->
 @pytest.mark.parametrize(
     ("image", "facts"),
     [
-        (IMAGE, {"width": 640, "height": 480, "format": "png", "bit_depth": 24}),
-        (uri(png(70_000, 1, colour=6)), {"width": 70_000, "height": 1, "format": "png", "bit_depth": 32}),
-        (uri(png(3, 2, depth=16, colour=0)), {"width": 3, "height": 2, "format": "png", "bit_depth": 16}),
-        (PHOTO, {"width": 1024, "height": 768, "format": "jpeg", "bit_depth": 24}),
+        (IMAGE, {"width": 64, "height": 48, "format": "png", "bit_depth": 24}),
+        (uri(encode(plain("red").convert("RGBA"))), {"width": 64, "height": 64, "format": "png", "bit_depth": 32}),
+        (PHOTO, {"width": 320, "height": 240, "format": "jpeg", "bit_depth": 24}),
         (
-            uri(jpeg(5, 4, channels=1, frame=0xC2), "jpeg"),
-            {"width": 5, "height": 4, "format": "jpeg", "bit_depth": 8},
+            uri(encode(plain("red").convert("L"), "JPEG"), "jpeg"),
+            {"width": 64, "height": 64, "format": "jpeg", "bit_depth": 8},
         ),
     ],
 )
 @pytest.mark.parametrize("model", [ENGLISH, MULTILINGUAL])
-def test_an_image_is_answered_with_what_its_header_says(
-    emulator: Running, model: str, image: str, facts: dict[str, Any]
-) -> None:
+def test_an_image_is_answered_with_its_facts(emulator: Running, model: str, image: str, facts: dict[str, Any]) -> None:
     answer = emulator.invoke(model, {"images": [image], "input_type": "image"})
 
     assert list(answer.json) == ["embeddings", "id", "images", "response_type", "texts"]
     assert (answer.json["images"], answer.json["texts"]) == ([facts], [])
     assert answer.json["response_type"] == "embeddings_floats"
+    assert list(answer.json["images"][0]) == list(facts)
     assert "x-amzn-bedrock-input-token-count" not in answer.headers
     (row,) = emulator.journal()
     assert (row["items"], row["tokens"]) == (1, None)
+
+
+def test_a_picture_has_the_same_vector_in_any_file(emulator: Running) -> None:
+    bodies = [{"images": [image], "input_type": "image"} for image in (uri(encode(scene(1))), PHOTO)]
+
+    one, other = (np.array(emulator.invoke(ENGLISH, body).json["embeddings"][0]) for body in bodies)
+
+    assert 0.95 < float(one @ other) < 1
 
 
 def test_an_image_has_a_unit_vector_of_its_own(emulator: Running) -> None:
@@ -210,7 +200,7 @@ def test_an_image_has_a_unit_vector_of_its_own(emulator: Running) -> None:
     rows = np.array([row for body in bodies for row in emulator.invoke(ENGLISH, body).json["embeddings"]])
 
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=3e-4)
-    assert np.abs(rows @ rows.T - np.eye(len(rows))).max() < 0.15
+    assert np.abs(rows @ rows.T - np.eye(len(rows))).max() < 0.3
 
 
 def test_an_image_has_its_vector_in_every_output_type(emulator: Running) -> None:
@@ -233,17 +223,16 @@ def test_an_image_has_its_vector_in_every_output_type(emulator: Running) -> None
     [
         ("https://example.com/cat.png", "The image must be a data URI of image/png or image/jpeg in base64."),
         (uri(b"GIF89a", "gif"), "The image must be a data URI of image/png or image/jpeg in base64."),
-        ("data:image/png;base64", "The image is neither a PNG nor a JPEG."),
+        ("data:image/png;base64", "The image is none of png, jpeg."),
         ("data:image/png;base64,iVBOR*w0", "The image is not valid base64."),
         ("data:image/png;base64,東京", "The image is not valid base64."),
-        (uri(b"no image at all"), "The image is neither a PNG nor a JPEG."),
-        (uri(png(640, 480)[:20]), "The image is neither a PNG nor a JPEG."),
-        (uri(png(0, 480)), "The image is neither a PNG nor a JPEG."),
-        (uri(png(640, 480, colour=5)), "The image is neither a PNG nor a JPEG."),
-        (uri(b"\xff\xd8\xff\xd9", "jpeg"), "The image is neither a PNG nor a JPEG."),
-        (uri(b"\xff\xd8\xff\xe0\xff\xff", "jpeg"), "The image is neither a PNG nor a JPEG."),
-        (uri(png(640, 480), "jpeg"), "The image is a png, its data URI says jpeg."),
-        (uri(jpeg(640, 480)), "The image is a jpeg, its data URI says png."),
+        (uri(b"no image at all"), "The image is none of png, jpeg."),
+        (uri(encode(plain("red"), "WEBP")), "The image is none of png, jpeg."),
+        (uri(encode(scene(1))[:2000]), "The image cannot be decoded."),
+        (uri(encode(scene(1), "JPEG")[:2000], "jpeg"), "The image cannot be decoded."),
+        (uri(png_header(50_000, 50_000)), "The image has 50000 x 50000 pixels."),
+        (uri(encode(plain("red")), "jpeg"), "The image is a png, its data URI says jpeg."),
+        (uri(encode(plain("red"), "JPEG")), "The image is a jpeg, its data URI says png."),
     ],
 )
 def test_what_is_no_image_is_refused(emulator: Running, image: str, message: str) -> None:
@@ -252,7 +241,8 @@ def test_what_is_no_image_is_refused(emulator: Running, image: str, message: str
 
 def test_an_image_may_have_five_million_bytes(emulator: Running) -> None:
     largest, larger = (
-        {"images": [uri(png(640, 480).ljust(size, b"x"))], "input_type": "image"} for size in (5_000_000, 5_000_001)
+        {"images": [uri(encode(plain("red")).ljust(size, b"x"))], "input_type": "image"}
+        for size in (5_000_000, 5_000_001)
     )
 
     assert emulator.invoke(ENGLISH, largest).status == 200

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ResponseStreamingError
 
 from bedrock_emulator import expected_vectors
+from bedrock_emulator.faults import FAULTS
 
 from .conftest import ENGLISH, TITAN, Running
 
@@ -63,6 +66,101 @@ def test_a_load_balancers_error_is_html(emulator: Running, status: int) -> None:
     assert answer.headers["content-type"] == "text/html"
     assert answer.body.startswith(b"<html>")
     assert "x-amzn-errortype" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "code", "text"),
+    [
+        ({"fault": "model_not_ready"}, 429, "ModelNotReadyException", "not ready for inference"),
+        ({"fault": "model_timeout"}, 408, "ModelTimeoutException", "timed out in processing"),
+        ({"fault": "model_error"}, 424, "ModelErrorException", "while processing"),
+        ({"fault": "not_found"}, 404, "ResourceNotFoundException", "marked by provider as Legacy"),
+        ({"fault": "not_found", "reason": "end_of_life"}, 404, "ResourceNotFoundException", "the end of its life"),
+        ({"fault": "access_denied"}, 403, "AccessDeniedException", "You don't have access to the model with the"),
+        (
+            {"fault": "access_denied", "reason": "policy"},
+            403,
+            "AccessDeniedException",
+            f"is not authorized to perform: bedrock:InvokeModel on resource: "
+            f"arn:aws:bedrock:us-east-1::foundation-model/{TITAN} because no identity-based policy allows",
+        ),
+        ({"fault": "access_denied", "reason": "account"}, 403, "AccessDeniedException", "Your account is not auth"),
+        ({"fault": "expired_token"}, 403, "ExpiredTokenException", "The security token included in the request is ex"),
+        ({"fault": "unrecognized_client"}, 403, "UnrecognizedClientException", "included in the request is invalid."),
+        ({"fault": "signature_expired"}, 403, "InvalidSignatureException", "Signature expired: 2"),
+        ({"fault": "signature_expired", "clock": "ahead"}, 403, "InvalidSignatureException", "not yet current: 2"),
+    ],
+)
+def test_a_refusal_has_the_status_name_and_text_of_bedrock(
+    emulator: Running, settings: dict[str, str], status: int, code: str, text: str
+) -> None:
+    emulator.fault(**settings, n=1)
+
+    with pytest.raises(ClientError) as caught:
+        emulator.client().invoke_model(modelId=TITAN, body=BODY)
+
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert caught.value.response["Error"]["Code"] == code
+    assert text in caught.value.response["Error"]["Message"]
+    assert emulator.faults()[0]["fired"] == 1
+    assert statuses(emulator, 1) == [200]
+
+
+def test_an_iam_denial_has_its_text_under_a_capital_m(emulator: Running) -> None:
+    emulator.fault(fault="access_denied", reason="policy")
+
+    assert list(emulator.invoke(TITAN, {"inputText": "hello"}).json) == ["Message"]
+
+
+@pytest.mark.parametrize("original", [400, 500])
+def test_model_error_says_what_the_model_answered(emulator: Running, original: int) -> None:
+    emulator.fault(fault="model_error", original_status=original)
+
+    with pytest.raises(ClientError) as caught:
+        emulator.client().invoke_model(modelId=TITAN, body=BODY)
+
+    assert caught.value.response["originalStatusCode"] == original
+    assert caught.value.response["resourceName"] == TITAN
+    assert emulator.faults()[0]["fired"] == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "code"),
+    [
+        ("missing", 404, "ResourceNotFoundException"),
+        ("missing_400", 400, "ValidationException"),
+        ("error", 500, "InternalServerException"),
+    ],
+)
+def test_a_guardrail_can_fail(emulator: Running, outcome: str, status: int, code: str) -> None:
+    emulator.guardrail(id="gr1")
+    emulator.fault(fault="guardrail", outcome=outcome)
+
+    with pytest.raises(ClientError) as caught:
+        apply_guardrail(emulator)
+
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert caught.value.response["Error"]["Code"] == code
+    assert emulator.faults()[0]["fired"] == 1
+
+
+def test_a_guardrail_can_intervene_without_a_reason(emulator: Running) -> None:
+    emulator.guardrail(id="gr1")
+    emulator.fault(fault="guardrail")
+
+    answer = apply_guardrail(emulator)
+
+    assert (answer["action"], answer["actionReason"]) == ("GUARDRAIL_INTERVENED", "Guardrail blocked.")
+    assert answer["outputs"] == [{"text": "Sorry, the model cannot answer this question."}]
+    assert answer["assessments"][0]["topicPolicy"]["topics"][0]["action"] == "BLOCKED"
+    assert emulator.faults()[0]["fired"] == 1
+    assert statuses(emulator, 1) == [200]
+
+
+def apply_guardrail(emulator: Running) -> Any:
+    return emulator.client().apply_guardrail(
+        guardrailIdentifier="gr1", guardrailVersion="DRAFT", source="INPUT", content=[{"text": {"text": "hello"}}]
+    )
 
 
 def test_a_client_that_retries_gets_its_vector(emulator: Running) -> None:
@@ -206,6 +304,21 @@ def test_faults_are_removed_one_by_one_or_all(emulator: Running) -> None:
         ({"fault": "throttle", "status": 500}, "status"),
         ({"fault": "server_error", "status": 418}, "status"),
         ({"fault": "reset", "at": "lunch"}, "at"),
+        ({"fault": "vector_count", "change": "none"}, "change"),
+        ({"fault": "dimensions", "dimensions": 0}, "dimensions"),
+        ({"fault": "zeros", "at": -1}, "at"),
+        ({"fault": "zeros", "match": {"op": "ListFoundationModels"}}, "match.op"),
+        ({"fault": "bad_numbers", "kind": "seven"}, "kind"),
+        ({"fault": "norm", "scale": "half"}, "scale"),
+        ({"fault": "permuted", "at": 1}, "at"),
+        ({"fault": "foreign", "text": 1}, "text"),
+        ({"fault": "tokens", "value": "one"}, "value"),
+        ({"fault": "tokens", "where": "here"}, "where"),
+        ({"fault": "model_error", "original_status": 404}, "original_status"),
+        ({"fault": "not_found", "reason": "shy"}, "reason"),
+        ({"fault": "access_denied", "reason": "shy"}, "reason"),
+        ({"fault": "signature_expired", "clock": "none"}, "clock"),
+        ({"fault": "guardrail", "outcome": "none"}, "outcome"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_by_the_members_name(emulator: Running, body: Any, member: str) -> None:
@@ -218,3 +331,10 @@ def test_a_fault_that_makes_no_sense_is_refused_by_the_members_name(emulator: Ru
 
 def test_a_fault_that_is_not_json_is_refused(emulator: Running) -> None:
     assert emulator.request("POST", "/_emulator/faults", b"{").status == 400
+
+
+def test_every_fault_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "use-the-emulator.md").read_text(encoding="utf-8")
+    listed = {name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+
+    assert listed == FAULTS.keys()

@@ -1,4 +1,4 @@
-"""Titan Text Embeddings V2 over HTTP: shape of answers, refusals."""
+"""Titan text embeddings, v1 and V2, over HTTP: shape of answers, refusals."""
 
 from __future__ import annotations
 
@@ -144,3 +144,78 @@ def test_an_application_profile_stands_for_the_model_it_was_registered_for(emula
     answer = emulator.invoke(PROFILE_ARN, {"inputText": "hello"})
 
     assert answer.json["embedding"] == expected_vectors(TITAN, {"inputText": "hello"})[0]
+
+
+V1_AND_G1 = ["amazon.titan-embed-text-v1", "amazon.titan-embed-g1-text-02"]
+
+
+@pytest.mark.parametrize("model", V1_AND_G1)
+@pytest.mark.parametrize(("text", "tokens"), [("Hello, world!", 4), ("This is an embedding test.", 6)])
+def test_v1_answers_with_1536_numbers_and_the_recorded_tokens(
+    emulator: Running, model: str, text: str, tokens: int
+) -> None:
+    answer = emulator.invoke(model, {"inputText": text})
+
+    assert list(answer.json) == ["embedding", "inputTextTokenCount"]
+    assert [answer.json["embedding"]] == expected_vectors(model, {"inputText": text})
+    assert (len(answer.json["embedding"]), answer.json["inputTextTokenCount"]) == (1536, tokens)
+    assert answer.headers["x-amzn-bedrock-input-token-count"] == str(tokens)
+
+
+@pytest.mark.parametrize("text", ["hello", " ", "東京", "a longer text about red bicycles"])
+def test_v1_is_not_brought_to_length_one(emulator: Running, text: str) -> None:
+    numbers = emulator.invoke(V1_AND_G1[0], {"inputText": text}).json["embedding"]
+
+    assert 17.9 < np.linalg.norm(numbers) < 18.9
+
+
+def test_texts_of_v1_have_lengths_of_their_own() -> None:
+    lengths = {round(float(np.linalg.norm(expected_vectors(V1_AND_G1[0], {"inputText": t})[0])), 2) for t in "abcdefgh"}
+
+    assert len(lengths) > 4
+
+
+def test_numbers_of_v1_are_bfloat16_printed_in_full(emulator: Running) -> None:
+    text = emulator.invoke(V1_AND_G1[0], {"inputText": "The style of numbers"}).body.partition(b"[")[2].partition(b"]")
+
+    numbers = [float(number) for number in text[0].split(b",")]
+    bits = np.array(numbers, np.float32).view(np.uint32)
+    assert (np.array(numbers, np.float32).astype(np.float64) == numbers).all()
+    assert (bits & 0xFFFF == 0).all()
+
+
+def test_both_ids_of_v1_give_the_same_vectors_and_not_those_of_v2() -> None:
+    one, other = (np.array(expected_vectors(model, {"inputText": "hello"})[0]) for model in V1_AND_G1)
+    v2 = np.array(expected_vectors(TITAN, {"inputText": "hello"})[0])
+
+    assert (one == other).all()
+    assert abs(one[:1024] @ v2) / np.linalg.norm(one[:1024]) < 0.15
+
+
+@pytest.mark.parametrize("model", V1_AND_G1)
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        ({}, "required key [inputText] not found"),
+        ({"inputText": ["a"]}, "expected type: String, found: JSONArray"),
+        ({"inputText": ""}, "expected minLength: 1, actual: 0"),
+        ({"inputText": "x" * 50_001}, "expected maxLength: 50000, actual: 50001"),
+        ({"inputText": "x", "dimensions": 1536}, "extraneous key [dimensions] is not permitted"),
+        (
+            {"inputText": "x", "normalize": True, "embeddingTypes": ["float"]},
+            "#: extraneous key [normalize] is not permitted#: extraneous key [embeddingTypes] is not permitted",
+        ),
+    ],
+)
+def test_v1_has_only_a_text(emulator: Running, model: str, body: dict[str, Any], details: str) -> None:
+    answer = emulator.invoke(model, body)
+
+    assert answer.status == 400
+    assert answer.json["message"] == f"Malformed input request: {details}, please reformat your input and try again."
+
+
+def test_v1_reads_8192_tokens(emulator: Running) -> None:
+    assert emulator.invoke(V1_AND_G1[0], {"inputText": "a " * 8192}).json["inputTextTokenCount"] == 8192
+    assert emulator.invoke(V1_AND_G1[0], {"inputText": "a " * 8193}).json["message"] == (
+        "400 Bad Request: Too many input tokens. Max input tokens: 8192, request input token count: 8193 "
+    )

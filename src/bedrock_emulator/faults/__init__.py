@@ -1,7 +1,8 @@
 """Misbehaviour that is switched on while the emulator runs: one file a fault.
 
-A fault wraps a call: it is given a function that makes the true answer, and returns that, another one, or one that
-breaks the connection. Which calls it strikes is decided here, the same way for all.
+A fault wraps a call: it is given the call, which can make the true answer, and returns that, another one, or one that
+breaks the connection. Which calls it strikes is decided here, the same way for all; a fault that makes sense for one
+operation only strikes no other.
 """
 
 from __future__ import annotations
@@ -12,27 +13,47 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar, Protocol, Self
 
-from ..response import MakeAnswer, Response
+from ..response import Response, Struck
+from ..settings import BadSettingError, Settings
+from .access_denied import AccessDenied
+from .bad_numbers import BadNumbers
+from .credentials import ExpiredToken, SignatureExpired, UnrecognizedClient
+from .dimensions import Dimensions
+from .foreign import Foreign
+from .guardrail import GuardrailFault
+from .model_error import ModelError
+from .model_not_ready import ModelNotReady
+from .model_timeout import ModelTimeout
+from .norm import Norm
+from .not_found import NotFound
+from .permuted import Permuted
 from .reset import Reset
 from .server_error import ServerError
-from .settings import BadFaultError, Settings
 from .throttle import Throttle
+from .tokens import Tokens
+from .vector_count import VectorCount
+from .zeros import Zeros
 
 
 class Fault(Protocol):
-    """What a module of this package offers."""
+    """What a module of this package offers. `OP`: the one operation it is for; None: any."""
 
     NAME: ClassVar[str]
+    OP: ClassVar[str | None]
 
     @classmethod
     def read(cls, settings: Settings) -> Self:
-        """Return the fault with its own settings. Raises BadFaultError."""
+        """Return the fault with its own settings. Raises BadSettingError."""
 
-    async def strike(self, make_answer: MakeAnswer) -> Response:
-        """Return what the caller gets instead of the true answer."""
+    async def strike(self, call: Struck) -> Response:
+        """Return what the caller gets instead of the true answer. Raises AwsError when there is no true answer."""
 
 
-_FAULTS: tuple[type[Fault], ...] = (Throttle, ServerError, Reset)
+_FAULTS: tuple[type[Fault], ...] = (
+    *(Throttle, ServerError, Reset, ModelNotReady, ModelTimeout, ModelError, NotFound, AccessDenied),
+    *(ExpiredToken, UnrecognizedClient, SignatureExpired, GuardrailFault),
+    *(VectorCount, Dimensions, BadNumbers, Zeros, Norm, Permuted, Foreign, Tokens),
+)
 
 #: name → fault
 FAULTS: dict[str, type[Fault]] = {fault.NAME: fault for fault in _FAULTS}
@@ -87,14 +108,17 @@ class FaultTable:
         self._next_id = 1
 
     def post(self, body: object) -> dict[str, Any]:
-        """Switch a fault on. Raises BadFaultError, which names the member that is wrong."""
+        """Switch a fault on. Raises BadSettingError, which names the member that is wrong."""
         settings = Settings(body)
         fault = FAULTS[settings.choice("fault", tuple(FAULTS))]
+        match = settings.texts("match", _MATCH)
+        if fault.OP is not None and match.setdefault("op", fault.OP) != fault.OP:
+            raise BadSettingError(f"match.op: this fault is for {fault.OP}")
         entry = Entry(
             id=self._next_id,
             fault=fault.read(settings),
             posted=settings.posted,
-            match=settings.texts("match", _MATCH),
+            match=match,
             p=settings.number("p", 1.0, most=1.0),
             n=settings.whole("n", None),
             after=settings.whole("after", 0) or 0,
@@ -122,4 +146,4 @@ class FaultTable:
         return next((entry.fault for entry in self._entries.values() if entry.takes(call)), None)
 
 
-__all__ = ["FAULTS", "BadFaultError", "Fault", "FaultTable", "MakeAnswer"]
+__all__ = ["FAULTS", "Fault", "FaultTable"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ..errors import AwsError
-from ..response import MakeAnswer, Response, as_error
-from .settings import BadFaultError, Settings
+from ..response import Response, Struck, as_error
+from ..settings import BadSettingError, Settings
 
 # The names are Bedrock's; the texts are not catalogued, clients match on name and status.
 _BEDROCK = {
@@ -25,6 +25,7 @@ class ServerError:
     """`status`: 500 (default), 502, 503 or 504."""
 
     NAME: ClassVar[str] = "server_error"
+    OP: ClassVar[str | None] = None
     status: int
 
     @classmethod
@@ -32,10 +33,10 @@ class ServerError:
         """Return the fault with its status."""
         status = settings.whole("status", 500)
         if status not in (*_BEDROCK, *_BALANCER):
-            raise BadFaultError("status: must be one of 500, 502, 503, 504")
+            raise BadSettingError("status: must be one of 500, 502, 503, 504")
         return cls(status)
 
-    async def strike(self, make_answer: MakeAnswer) -> Response:  # noqa: ARG002
+    async def strike(self, call: Struck) -> Response:  # noqa: ARG002
         """Return the error."""
         if self.status in _BEDROCK:
             name, message = _BEDROCK[self.status]

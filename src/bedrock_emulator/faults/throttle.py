@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ..errors import throttled
-from ..response import MakeAnswer, Response, as_error
-from .settings import Settings
+from ..response import Response, Struck, as_error
+from ..settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,13 @@ class Throttle:
     """Has no settings of its own."""
 
     NAME: ClassVar[str] = "throttle"
+    OP: ClassVar[str | None] = None
 
     @classmethod
     def read(cls, settings: Settings) -> Self:  # noqa: ARG003
         """Return the fault."""
         return cls()
 
-    async def strike(self, make_answer: MakeAnswer) -> Response:  # noqa: ARG002
+    async def strike(self, call: Struck) -> Response:  # noqa: ARG002
         """Return the 429."""
         return as_error(throttled())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from . import cohere, titan_text
+from . import cohere, cohere_v4, marengo, nova, titan_image, titan_text
 from .answer import Answer
 
 
@@ -20,10 +20,10 @@ class Family(Protocol):
         """Return the answer to an InvokeModel body. Raises AwsError."""
 
     def vectors(self, answer: dict[str, Any]) -> list[list[float]]:
-        """Return the vectors in an answer's parsed body, one per input, in input order."""
+        """Return the vectors in an answer's parsed body, in its order: as a rule one per input."""
 
 
-_FAMILIES: tuple[Family, ...] = (titan_text, cohere)
+_FAMILIES: tuple[Family, ...] = (titan_text, titan_image, nova, cohere, cohere_v4, marengo)
 
 #: model id → the family that answers for it
 FAMILIES: dict[str, Family] = {model_id: family for family in _FAMILIES for model_id in family.MODEL_IDS}

@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test check bench clean
+.PHONY: help demo serve test check docs bench conformance clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -25,8 +25,15 @@ check: .venv/dev-installed ## Lint, format check, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: .venv/run-installed ## Write the reference pages that are tables in the code
+	@$(BIN)/python docs/generate.py
+
 bench: .venv/dev-installed ## CPU per request and added latency, beside nginx and LiteLLM
 	@$(BIN)/python -m bench.gateway
+
+conformance: .venv/dev-installed ## Compare what is decoded with tiktoken, which runs in LiteLLM's environment
+	@$(BIN)/python -c 'from bench.peers import install_litellm; install_litellm()'
+	@$(BIN)/python -m pytest tests/conformance
 
 clean: ## Remove .venv and what tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,10 +1,11 @@
-"""Starts gateway and emulator, embeds a few texts with the official OpenAI client, shows how near they are, stops.
+"""Starts gateway and emulator, embeds texts and a picture with the official OpenAI client, shows how near they are.
 
 Run by `make demo`. Needs no AWS account and no network.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -28,6 +29,10 @@ TEXTS = [
     "Soup made from fresh tomatoes",
 ]
 QUESTION = "my bicycle's brakes squeak"
+
+PICTURE_MODEL = "cohere.embed-v4:0"
+PICTURE = Path(__file__).with_name("apple.png")
+CAPTIONS = ["a red apple with a green leaf", "a blue sky over the sea"]
 
 
 def main() -> None:
@@ -62,8 +67,19 @@ def demonstrate(gateway: subprocess.Popen[str]) -> None:
     query = np.array(client.embeddings.create(model=MODEL, input=QUESTION).data[0].embedding, np.float32)
     nearest = max(range(len(TEXTS)), key=lambda i: float(vectors[i] @ query))
     print(f"\nNearest to {QUESTION!r}: {TEXTS[nearest]!r}")
-    print("The emulator makes vectors from words and word parts; on Bedrock the same code gets the model's own.")
-    print(f"\nThe gateway used {cpu_s} s of CPU until it was ready, and holds {memory_mb(gateway.pid)} MB now.")
+
+    show_picture(client)
+    print("\nThe emulator makes vectors from words and colours; on Bedrock the same code gets the model's own.")
+    print(f"The gateway used {cpu_s} s of CPU until it was ready, and holds {memory_mb(gateway.pid)} MB now.")
+
+
+def show_picture(client: OpenAI) -> None:
+    """Embed two texts and a picture in one request, and print how near they are."""
+    data_uri = f"data:image/png;base64,{base64.b64encode(PICTURE.read_bytes()).decode()}"
+    reply = client.embeddings.create(model=PICTURE_MODEL, input=[*CAPTIONS, data_uri])
+    vectors = [np.array(item.embedding, np.float32) for item in reply.data]
+    print(f"\n{len(CAPTIONS)} texts and a picture in one list, {len(vectors)} vectors of {vectors[0].size} numbers:\n")
+    print(similarity_table([*CAPTIONS, f"[picture: examples/{PICTURE.name}]"], vectors))
 
 
 def wait_until_ready(url: str, *, seconds: float = 20.0) -> None:

@@ -2,19 +2,24 @@
 
 Nothing of this machine reaches them: their environment holds no `AWS_*` or `EMBEDROCK_*` variable but the ones given
 here. Processes are stopped by their own pid. The processes of `emulator` and `gateway` are shared by the whole run;
-faults and journal are emptied before each test.
+what a test leaves in the emulator is gone before the next.
+
+`bedrock_body` says, apart from the gateway's code, what the gateway has to send for an input; `expected` what the
+emulator makes of that. It is one long module because pytest looks for all of this in one place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import subprocess
 import sys
 import sysconfig
 import threading
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -23,6 +28,7 @@ from urllib.parse import urlsplit
 import hypothesis
 import openai
 import pytest
+from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from bedrock_emulator import expected_vectors
@@ -43,6 +49,7 @@ _SEALED = {
 }
 _DUMMY_AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
 
+BedrockBody: TypeAlias = Callable[..., dict[str, Any]]
 Expected: TypeAlias = Callable[..., list[list[float]]]
 RunEmbedrock: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 StartEmulator: TypeAlias = Callable[..., "Emulator"]
@@ -90,6 +97,45 @@ class Answer(NamedTuple):
         assert error.keys() == {"message", "type", "param", "code"}
         assert isinstance(error["message"], str) and error["message"]
         return error
+
+    def refusal(self) -> tuple[str | None, str | None]:
+        """Return param and code of a 400, after checking that clients are told not to try it again."""
+        assert self.status == 400, self.body[:500]
+        error = self.error()
+        assert error["type"] == "invalid_request_error"
+        assert self.headers["x-should-retry"] == "false"
+        return error["param"], error["code"]
+
+    def items(self) -> list[dict[str, Any]]:
+        """Return the items of `data`, after checking what is around them."""
+        assert self.status == 200, self.body[:500]
+        members = self.json()
+        assert members.keys() == {"object", "data", "model", "usage"}
+        assert members["object"] == "list"
+        assert {item["object"] for item in members["data"]} == {"embedding"}
+        found: list[dict[str, Any]] = members["data"]
+        return found
+
+    def vectors(self) -> list[list[float]]:
+        """Return the vectors, after checking that they are one an input and in order."""
+        items = self.items()
+        assert [item["index"] for item in items] == list(range(len(items)))
+        assert all(item.keys() == {"object", "index", "embedding"} for item in items)
+        return [item["embedding"] for item in items]
+
+    def packed(self) -> list[bytes]:
+        """Return the vectors of a base64 answer, as they are packed."""
+        return [b64decode(vector, validate=True) for vector in self.vectors()]  # type: ignore[arg-type]  # strings
+
+    def check_usage(self, rows: Iterable[Mapping[str, Any]], uncounted: Iterable[str] = ()) -> None:
+        """Check that the usage is what the calls in `rows`, the journal's, were counted.
+
+        `uncounted`: the texts of calls for which Bedrock counts no tokens; they are a quarter of their characters.
+        """
+        counts = [row["tokens"] for row in rows if row["op"] == "InvokeModel" and row["status"] == 200]
+        tokens = sum(filter(None, counts)) + sum(max(1, -(-len(text) // 4)) for text in uncounted)
+        assert self.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+        assert self.headers["x-embedrock-usage"] == ("estimated" if None in counts else "reported")
 
 
 class Child:
@@ -203,14 +249,34 @@ class Emulator(Server):
         rows: list[dict[str, Any]] = page["rows"]
         return rows
 
+    def bodies(self, op: str = "InvokeModel") -> list[dict[str, Any]]:
+        """Return the bodies of all calls of an operation since the last `clear`, oldest first."""
+        return [json.loads(row["request_body"]) for row in self.journal() if row["op"] == op]
+
     def clear(self) -> None:
-        """Switch all faults off and empty the journal."""
-        for collection in ("faults", "journal"):
-            assert self.request("DELETE", f"/_emulator/{collection}").status == 200
+        """Switch all faults off, remove all guardrails, take any signature, and empty the journal."""
+        with contextlib.closing(self.connect()) as connection:
+            for collection in ("faults", "guardrails", "credentials", "journal"):
+                assert exchange(connection, "DELETE", f"/_emulator/{collection}").status == 200
 
     def fault(self, name: str, **settings: Any) -> None:
         """Switch a fault on."""
-        answer = self.request("POST", "/_emulator/faults", json.dumps({"fault": name, **settings}).encode())
+        self._post("faults", {"fault": name, **settings})
+
+    def fired(self) -> int:
+        """Return how many calls the faults that are on have struck."""
+        return sum(entry["fired"] for entry in self.request("GET", "/_emulator/faults").json()["faults"])
+
+    def guardrail(self, **settings: Any) -> None:
+        """Make a guardrail."""
+        self._post("guardrails", settings)
+
+    def credentials(self, **settings: Any) -> None:
+        """Check signatures from now on, against these keys."""
+        self._post("credentials", settings)
+
+    def _post(self, collection: str, members: Mapping[str, Any]) -> None:
+        answer = self.request("POST", f"/_emulator/{collection}", json.dumps(members).encode())
         assert answer.status == 200, answer.body
 
 
@@ -348,20 +414,79 @@ async def async_openai_client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpe
         yield client
 
 
+def _bedrock_body(model: str, item: str, dimensions: int | None = None) -> dict[str, Any]:
+    """Return the InvokeModel body for a text, or for a picture or clip as a data URI, when nothing else is said."""
+    head, _, base64 = item.partition(";base64,") if item.startswith("data:") else ("", "", "")
+    kind, _, form = head.removeprefix("data:").partition("/")
+    match model:
+        case "amazon.titan-embed-text-v1" | "amazon.titan-embed-g1-text-02":
+            return {"inputText": item}
+        case "amazon.titan-embed-text-v2:0":
+            return {"inputText": item} | ({"dimensions": dimensions} if dimensions else {})
+        case "amazon.titan-embed-image-v1":
+            body: dict[str, Any] = {"inputImage": base64} if kind else {"inputText": item}
+            return body | ({"embeddingConfig": {"outputEmbeddingLength": dimensions}} if dimensions else {})
+        case "amazon.nova-2-multimodal-embeddings-v1:0":
+            mode = {"embeddingMode": "AUDIO_VIDEO_COMBINED"} if kind == "video" else {}
+            medium: dict[str, Any] = {"format": form, "source": {"bytes": base64}, **mode}
+            params: dict[str, Any] = {kind: medium} if kind else {"text": {"truncationMode": "NONE", "value": item}}
+            params |= {"embeddingPurpose": "GENERIC_INDEX", "embeddingDimension": dimensions or 3072}
+            return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": params}
+        case "cohere.embed-english-v3" | "cohere.embed-multilingual-v3" if kind:
+            return {"images": [item], "input_type": "image", "embedding_types": ["float"]}
+        case "cohere.embed-english-v3" | "cohere.embed-multilingual-v3" | "cohere.embed-v4:0":
+            common: dict[str, Any] = {"input_type": "search_document", "truncate": "NONE", "embedding_types": ["float"]}
+            size = {"output_dimension": dimensions} if dimensions and "v4" in model else {}
+            return {"images" if kind else "texts": [item]} | common | size
+        case "twelvelabs.marengo-embed-2-7-v1:0":
+            if kind:
+                return {"inputType": "image", "mediaSource": {"base64String": base64}}
+            return {"inputType": "text", "inputText": item, "textTruncate": "none"}
+        case "twelvelabs.marengo-embed-3-0-v1:0":
+            if kind:
+                return {"inputType": "image", "image": {"mediaSource": {"base64String": base64}}}
+            return {"inputType": "text", "text": {"inputText": item}}
+    raise KeyError(model)
+
+
+@pytest.fixture(scope="session")
+def bedrock_body() -> BedrockBody:
+    """Return the InvokeModel body that an input of a model has to become, alone in its call."""
+    return _bedrock_body
+
+
 @pytest.fixture(scope="session")
 def expected() -> Expected:
-    """Return what the emulator embeds `texts` as, computed in this process."""
+    """Return what the emulator embeds texts, pictures and clips as, computed in this process."""
 
-    def vectors(model: str, texts: Iterable[str], dimensions: int | None = None) -> list[list[float]]:
-        if model.startswith("cohere."):
-            body: dict[str, Any] = {"input_type": "search_document", "embedding_types": ["float"]}
-            held = list(texts)
-            runs = [held[start : start + 96] for start in range(0, len(held), 96)]
-            return [vector for run in runs for vector in expected_vectors(model, body | {"texts": run})]
-        body = {} if dimensions is None else {"dimensions": dimensions}
-        return [vector for text in texts for vector in expected_vectors(model, body | {"inputText": text})]
+    def vectors(model: str, items: Iterable[str], dimensions: int | None = None) -> list[list[float]]:
+        return [vector for item in items for vector in expected_vectors(model, _bedrock_body(model, item, dimensions))]
 
     return vectors
+
+
+def _data_uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{b64encode(data).decode()}"
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, str]:
+    """Small pictures as data URIs, all different, by Bedrock's name of their format."""
+    found = {}
+    for number, form in enumerate(("png", "jpeg", "gif", "webp")):
+        out = io.BytesIO()
+        image = Image.new("RGB", (24, 16), (250 - 60 * number, 40 * number, 90))
+        image.paste((255, 255, 40 * number), (0, 0, 6 + 3 * number, 8))
+        image.save(out, form)
+        found[form] = _data_uri(f"image/{form}", out.getvalue())
+    return found
+
+
+@pytest.fixture(scope="session")
+def clips() -> dict[str, str]:
+    """The beginnings of a film and of a sound as data URIs, by Bedrock's name of their format."""
+    film = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41" + bytes(range(64))
+    return {"mp4": _data_uri("video/mp4", film), "ogg": _data_uri("audio/ogg", b"OggS\0\x02" + bytes(range(58)))}
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from docs import generate
 
 from embedrock import errors, settings, wiring
+from embedrock.faces.http import headers
+from embedrock.faces.http.error_table import DOCUMENTED
 from embedrock.families import FAMILIES
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 _FENCE = re.compile(r"(?P<mark><!-- needs AWS -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
-_RUN = re.compile(r"([A-Z_]+=\S+ )*(\.venv/bin/embedrock|curl) ")
+_RUN = re.compile(r"([A-Z_]+=('[^']*'|\S+) )*(\.venv/bin/embedrock|curl) ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -105,19 +108,32 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", list(generate.PAGES))
+def test_page_of_the_reference_is_what_the_code_says(page: str) -> None:
+    assert (generate.REFERENCE / page).read_text(encoding="utf-8") == generate.text(page), "run `make docs`"
+
+
 def test_every_error_is_documented() -> None:
-    """By status, type and code; and nothing is documented that does not exist."""
+    """By class and code; and nothing is documented that does not exist."""
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "embedrock").rglob("*.py"))
     finer_codes = set(re.findall(r'\bcode="(\w+)"', source))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__bases__ != (object,)]
     classes = [kind for kind in kinds if issubclass(kind, errors.EmbedrockError) and kind is not errors.EmbedrockError]
-    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*?) \|", page, re.MULTILINE)
-    documented = {(int(status), kind, code) for status, kind, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    rows = [(row.error, row.code) for row in DOCUMENTED]
 
-    assert {(kind.status, kind.type, kind.code or "null") for kind in classes} - documented == set()
-    assert finer_codes <= {code for _, _, code in documented}
-    assert {code for _, _, code in documented} <= finer_codes | {kind.code or "null" for kind in classes}
+    assert len(set(rows)) == len(rows)
+    assert {(kind, kind.code) for kind in classes} <= set(rows)
+    assert finer_codes <= {code for _, code in rows}
+    assert {code for kind, code in rows if code != kind.code} <= finer_codes
+
+
+def test_header_of_ours_is_written_in_the_table_and_nowhere_else() -> None:
+    """So that the reference, which is made of the table, has it."""
+    files = [path for path in (ROOT / "src" / "embedrock").rglob("*.py") if path.name != "headers.py"]
+    found = {name for path in files for name in re.findall(r'b"(x-embedrock-[a-z-]+)"', path.read_text("utf-8"))}
+
+    assert found == set()
+    assert len(headers.ANSWERED) > 10
 
 
 def test_every_setting_has_help() -> None:
@@ -131,6 +147,7 @@ def test_demo_shows_what_belongs_together() -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert "6 texts, 6 vectors of 1024 numbers" in ended.stdout
+    assert "2 texts and a picture in one list, 3 vectors of 1536 numbers" in ended.stdout
     assert "Nearest to \"my bicycle's brakes squeak\": 'Repairing the brakes of a bicycle'" in ended.stdout
     if os.path.exists("/proc"):  # noqa: PTH110
         cpu_s, memory_mb = re.findall(r"used ([\d.]+) s of CPU .* holds (\d+) MB", ended.stdout)[0]

@@ -42,9 +42,9 @@ HOPELESS: dict[str, tuple[dict[str, Any], type[openai.APIStatusError], str | Non
         {"input": "data:image/png;base64,iVBORw0KGgo="},
         openai.BadRequestError,
         "input",
-        "unsupported_media",
+        "invalid_media",
     ),
-    "S3": ({"input": ["s3://bucket/key"]}, openai.BadRequestError, "input[0]", "unsupported_media"),
+    "S3": ({"input": ["s3://bucket/key.png"]}, openai.BadRequestError, "input[0]", "unsupported_media"),
     "unknown format": (
         {"encoding_format": "int8"},
         openai.BadRequestError,

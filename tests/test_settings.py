@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedrock.settings import Settings, SettingsError, documented, load
+from embedrock import vectors, wiring
+from embedrock.errors import BadRequest, ModelNotFound
+from embedrock.settings import AliasSettings, Settings, SettingsError, documented, load
 
 Write = Callable[[str], dict[str, str]]
 
@@ -45,6 +49,14 @@ VARIABLES: list[tuple[str, str, object, str | None]] = [
     ("EMPTY_INPUT", "space", "space", "drop"),
     ("TIMEOUT_S", "1.5", 1.5, "0"),
     ("LANES", "8", 8, "1025"),
+    ("DROP_PARAMS", "true", True, "some"),
+    ("OPENAI_ALIASES", "true", True, "2"),
+    ("MARENGO_PAIR", "false", False, "never"),
+    ("S3_PREFIXES", "s3://media, s3://films/new/,", ("s3://media", "s3://films/new/"), "media"),
+    ("NATIVE_PREFIXES", "acme., twelvelabs.", ("acme.", "twelvelabs."), None),
+    ("CREDITS_PER_USD", "12.50", Decimal("12.5"), "0"),
+    ("MCP", "true", True, "perhaps"),
+    ("MCP_HOSTS", "A.example, b.example:8443", ("a.example", "b.example:8443"), "https://a.example"),
 ]
 
 
@@ -71,7 +83,14 @@ def test_defaults() -> None:
         empty_input="refuse",
         timeout_s=600.0,
         lanes=64,
+        drop_params=False,
+        openai_aliases=False,
+        marengo_pair=True,
+        s3_prefixes=(),
+        native_prefixes=(),
+        credits_per_usd=Decimal(10),
         aliases={},
+        default_model_params={},
         arns={},
         regions=(),
         runtime_url=None,
@@ -130,6 +149,8 @@ def test_setting_of_the_file_that_cannot_be_read_is_named_with_its_line(
         ("PORT", ["65535"], 65535),
         ("MAX_INPUTS", ["1"], 1),
         ("LANES", ["1024"], 1024),
+        ("S3_PREFIXES", ["", " , "], ()),
+        ("S3_PREFIXES", ["s3://a.b-c", " s3://a.b-c ,"], ("s3://a.b-c",)),
         ("API_KEY", ["", ",", " , "], ()),
         ("API_KEY", ["k", " k ", "k,"], ("k",)),
     ],
@@ -155,6 +176,19 @@ def test_spellings_and_limits(variable: str, values: list[str], value: object) -
         ("ALLOW_NO_AUTH", ""),
         ("EMPTY_INPUT", "Space"),
         ("MAX_BODY_BYTES", "100MB"),
+        ("CREDITS_PER_USD", "ten"),
+        ("CREDITS_PER_USD", ""),
+        ("CREDITS_PER_USD", "-1"),
+        ("CREDITS_PER_USD", "nan"),
+        ("CREDITS_PER_USD", "Infinity"),
+        ("CREDITS_PER_USD", "1000001"),
+        ("S3_PREFIXES", "s3://"),
+        ("S3_PREFIXES", "s3://Media"),
+        ("S3_PREFIXES", "S3://media"),
+        ("S3_PREFIXES", "s3://media, films"),
+        ("S3_PREFIXES", "s3://media/a b"),
+        ("S3_PREFIXES", "s3://*"),
+        ("S3_PREFIXES", "https://media.s3.amazonaws.com"),
     ],
 )
 def test_value_that_is_none_is_refused(variable: str, text: str) -> None:
@@ -216,7 +250,10 @@ def test_file_with_everything(write: Write) -> None:
         False,
         2.5,
     )
-    assert chosen.aliases == {"small": "amazon.titan-embed-text-v2:0", "text-embedding-3-small": "small"}
+    assert chosen.aliases == {
+        "small": AliasSettings("amazon.titan-embed-text-v2:0"),
+        "text-embedding-3-small": AliasSettings("small"),
+    }
     assert list(chosen.arns.values()) == ["amazon.titan-embed-text-v2:0"]
 
 
@@ -239,7 +276,29 @@ def test_empty_file_changes_nothing(write: Write, text: str) -> None:
         ("port: [[1]]\n", 1, "port must be one value"),
         ("aliases: small\n", 1, "aliases must be a mapping"),
         ("port: 1\naliases: [small]\n", 2, "aliases must be a mapping"),
-        ("aliases: {small: [a]}\n", 1, "aliases must be a mapping"),
+        ("aliases: {small: [a]}\n", 1, "alias 'small' must be a name, or hold a model"),
+        ("aliases:\n  a: b\n  a: c\n", 3, "alias 'a' is no name, or is there twice"),
+        ("aliases:\n  a: b\n  [c]: d\n", 3, "is no name"),
+        ("aliases:\n  a: b\n  c: {}\n", 3, "alias 'c' must be a name, or hold a model"),
+        ("aliases:\n  a: b\n\n  c: {params: {}}\n", 4, "alias 'c' must be a name, or hold a model"),
+        ("aliases:\n  c:\n    model: [m]\n", 2, "alias 'c' must be a name, or hold a model"),
+        ("aliases:\n  c: {model: m, paramz: {}}\n", 2, "alias 'c': unknown member 'paramz'; there are drop_params, "),
+        ("aliases:\n  c: {model: m, 1: {}}\n", 2, "alias 'c': unknown member '1'"),
+        ("aliases:\n  c: {model: m, params: [a]}\n", 2, "alias 'c': params must be a mapping"),
+        ("aliases:\n  c: {model: m, params: }\n", 2, "alias 'c': params must be a mapping"),
+        ("aliases:\n  c: {model: m, params: {on: 1}}\n", 2, "alias 'c': params must be a mapping of names"),
+        ("aliases:\n  c: {model: m, drop_params: 1}\n", 2, "alias 'c': drop_params must be true or false"),
+        ("aliases:\n  c: {model: m, drop_params: 'true'}\n", 2, "alias 'c': drop_params must be true or false"),
+        ("aliases:\n  c: {model: m, token_encoding: p50k_base}\n", 2, "alias 'c': token_encoding must be"),
+        ("aliases:\n  c: {model: m, token_encoding: [a]}\n", 2, "alias 'c': token_encoding must be"),
+        ("aliases:\n  c: {model: m, params: {a: !!python/none x}}\n", 2, "alias 'c' holds a value that is not plain"),
+        ("port: 1\ndefault_model_params: [a]\n", 2, "default_model_params must map names of models"),
+        ("default_model_params: {m: truncate}\n", 1, "default_model_params must map names of models"),
+        ("default_model_params:\n  m: {1: 2}\n", 1, "default_model_params must map names of models"),
+        ("default_model_params:\n  m: {a: !secret x}\n", 1, "default_model_params holds a value that is not plain"),
+        ("default_model_params:\n  m: {a: 2026-13-01}\n", 1, "default_model_params holds a value that is not plain"),
+        ("default_model_params: {}\ndefault_model_params: {}\n", 2, "default_model_params is there twice"),
+        ("s3_prefixes: [s3://a-b, c]\n", 1, "s3_prefixes must be places like s3://bucket"),
         ("arns: {x: {y: z}}\n", 1, "arns must be a mapping"),
         ("port: 1\n  bad: [\n", 2, "not valid YAML"),
     ],
@@ -250,6 +309,33 @@ def test_mistake_in_the_file_is_named_with_its_line(write: Write, text: str, lin
 
     assert message.startswith(f"{environ['EMBEDROCK_CONFIG']}:{line}: ")
     assert words in message
+
+
+def test_alias_may_say_what_holds_where_it_is_used(write: Write) -> None:
+    environ = write(
+        "aliases:\n"
+        "  plain: {model: cohere.embed-v4}\n"
+        "  query:\n"
+        "    model: plain\n"
+        "    params:\n"
+        "      input_type: search_query\n"
+        "      output_dimension: 512\n"
+        "      embedding_types: [float]\n"
+        "      normalize: true\n"
+        "    drop_params: false\n"
+        "    token_encoding: o200k_base\n"
+    )
+    params = {
+        "input_type": "search_query",
+        "output_dimension": 512,
+        "embedding_types": ["float"],
+        "normalize": True,
+    }
+
+    assert load(environ).aliases == {
+        "plain": AliasSettings("cohere.embed-v4", {}, None, None),
+        "query": AliasSettings("plain", params, False, "o200k_base"),
+    }
 
 
 @pytest.mark.parametrize("text", ["- port: 1\n", "port\n", "3\n"])
@@ -277,6 +363,183 @@ def test_file_cannot_make_objects(write: Write) -> None:
     environ = write("host: !!python/object/apply:os.system [exit 1]\n")
 
     assert load(environ | {"EMBEDROCK_ALLOW_NO_AUTH": "true"}).host == "exit 1"
+
+
+# ---------------------------------------------------------------- defaults of models
+
+TITAN = "amazon.titan-embed-text-v2:0"
+V4 = "cohere.embed-v4:0"
+US = {"AWS_REGION": "us-east-1"}
+
+
+def test_defaults_of_models_are_read_from_json() -> None:
+    text = '{"cohere.embed-v4": {"truncate": "END", "max_tokens": 9}, "small": {}}'
+
+    assert load({"DEFAULT_MODEL_PARAMS": text}).default_model_params == {
+        "cohere.embed-v4": {"truncate": "END", "max_tokens": 9},
+        "small": {},
+    }
+
+
+def test_defaults_of_models_are_read_from_the_file(write: Write) -> None:
+    environ = write(f"default_model_params:\n  cohere.embed-v4: {{truncate: END, max_tokens: 9}}\n  '{TITAN}': {{}}\n")
+
+    assert load(environ).default_model_params == {
+        "cohere.embed-v4": {"truncate": "END", "max_tokens": 9},
+        TITAN: {},
+    }
+
+
+def test_environments_defaults_of_models_win_as_a_whole(write: Write) -> None:
+    environ = write(f"default_model_params: {{'{V4}': {{truncate: END}}, '{TITAN}': {{dimensions: 256}}}}\n")
+
+    assert load(environ | {"DEFAULT_MODEL_PARAMS": f'{{"{V4}": {{}}}}'}).default_model_params == {V4: {}}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "is not valid JSON"),
+        ("{'m': {}}", "is not valid JSON"),
+        ("[]", "must map names of models to their parameters"),
+        ("null", "must map names of models to their parameters"),
+        ('{"m": "END"}', "must map names of models to their parameters"),
+        ('{"m": {}, "n": null}', "must map names of models to their parameters"),
+    ],
+)
+def test_defaults_of_models_that_cannot_be_read_are_refused(text: str, words: str) -> None:
+    assert refusal({"DEFAULT_MODEL_PARAMS": text}) == f"DEFAULT_MODEL_PARAMS {words}"
+
+
+def refusal_at_start(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        wiring.check(load(US | environ))
+    assert "\n" not in str(caught.value), "one line"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {V4: {}},
+        {V4: {"output_dimension": 512, "input_type": "search_query", "truncate": None}},
+        {TITAN: {"normalize": False}, V4: {"normalize": True}},
+        {f"us.{V4}": {"truncate": "LEFT"}},
+        {f"bedrock/{V4}": {"truncate": "LEFT"}},
+        {"amazon.nova-2-multimodal-embeddings-v1:0": {"embeddingPurpose": "CLUSTERING", "truncation_mode": "END"}},
+    ],
+    ids=str,
+)
+def test_defaults_of_any_name_of_a_model_are_taken_at_start(params: dict[str, Any]) -> None:
+    wiring.check(load(US | {"DEFAULT_MODEL_PARAMS": json.dumps(params)}))
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        ({"nonsense": {}}, "defaults of 'nonsense': The model 'nonsense' does not exist"),
+        ({TITAN: {"input_type": "x"}}, f"defaults of '{TITAN}': Unknown parameter: 'input_type'. {TITAN} takes"),
+        ({TITAN: {"dimensions": 300}}, f"defaults of '{TITAN}': {TITAN} makes vectors of 256, 512 or 1024 numbers"),
+        ({TITAN: {"dimensions": "256"}}, f"defaults of '{TITAN}': 'dimensions' must be an integer"),
+        ({V4: {"normalize": False}}, f"defaults of '{V4}': 'normalize' must be true with this model"),
+        ({V4: {"truncate": "end"}}, f"defaults of '{V4}': 'truncate' must be NONE, "),
+        ({V4: {"dimensions": 256, "output_dimension": 512}}, f"defaults of '{V4}': 'output_dimension' contradicts"),
+        ({V4: {}, "cohere.embed-v4": {}}, f"defaults of 'cohere.embed-v4': {V4} has defaults already"),
+        ({f"us.{V4}": {}, V4: {}}, f"defaults of '{V4}': {V4} has defaults already"),
+    ],
+    ids=str,
+)
+def test_defaults_that_cannot_hold_are_refused_at_start(params: dict[str, Any], words: str) -> None:
+    assert refusal_at_start({"DEFAULT_MODEL_PARAMS": json.dumps(params)}).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "alias, words",
+    [
+        ("{model: nonsense}", "alias 'a': The model 'nonsense' does not exist"),
+        (f"{{model: '{TITAN}', params: {{truncate: END}}}}", "alias 'a': Unknown parameter: 'truncate'"),
+        (f"{{model: '{TITAN}', params: {{dimensions: 300}}}}", f"alias 'a': {TITAN} makes vectors of"),
+        (f"{{model: '{V4}', params: {{truncate: down}}}}", "alias 'a': 'truncate' must be"),
+        (f"{{model: '{V4}', params: {{truncate: 2026-11-20}}}}", "alias 'a': 'truncate' must be a string"),
+    ],
+)
+def test_alias_that_cannot_hold_is_refused_at_start(write: Write, alias: str, words: str) -> None:
+    assert refusal_at_start(write(f"aliases: {{a: {alias}}}\n")).startswith(words)
+
+
+# ---------------------------------------------------------------- what settings do
+
+NOVA = "amazon.nova-2-multimodal-embeddings-v1:0"
+
+
+@pytest.mark.parametrize(
+    "name, model, dimensions",
+    [
+        ("text-embedding-3-small", V4, 1536),
+        ("text-embedding-3-large", NOVA, 3072),
+        ("text-embedding-ada-002", "amazon.titan-embed-text-v1", 1536),
+    ],
+)
+def test_openais_names_lead_to_models_of_their_sizes_when_switched_on(name: str, model: str, dimensions: int) -> None:
+    """With vectors of length 1, as OpenAI's are."""
+    target = wiring.check(load(US | {"EMBEDROCK_OPENAI_ALIASES": "true"})).find(name)
+
+    assert (target.spec.id, target.spec.default_dimensions) == (model, dimensions)
+    assert target.alias is not None
+    assert target.alias.params == {"normalize": True}
+    with pytest.raises(ModelNotFound):
+        wiring.check(load(US)).find(name)
+
+
+def test_operators_alias_wins_over_openais(write: Write) -> None:
+    environ = write(f"openai_aliases: true\naliases: {{text-embedding-3-small: '{TITAN}'}}\n")
+    names = wiring.check(load(US | environ))
+
+    assert names.find("text-embedding-3-small").spec.id == TITAN
+    assert names.find("text-embedding-3-large").spec.id == NOVA
+
+
+EMULATED = {"EMBEDROCK_EMULATED": "true", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize("flag, is_one", [(None, True), ("true", True), ("false", False)])
+async def test_text_and_image_are_one_input_to_marengo_3_unless_switched_off(flag: str | None, is_one: bool) -> None:
+    """The refusal of a wrong word for the input tells what it was taken for."""
+    environ = EMULATED | ({} if flag is None else {"EMBEDROCK_MARENGO_PAIR": flag})
+    async with wiring.open_gateway(load(environ)) as gateway:
+        with pytest.raises(BadRequest) as caught:
+            await gateway.embedder.embed(
+                "twelvelabs.marengo-embed-3-0-v1:0",
+                ["a", "s3://media/a.png"],
+                render=vectors.as_json,
+                params=[{"input_type": "multi_input"}],
+            )
+
+    assert caught.value.param == "input_type"
+    assert ("text_image" in caught.value.message) is is_one
+
+
+@pytest.mark.parametrize(
+    "environ, code",
+    [
+        ({}, "unsupported_media"),
+        ({"EMBEDROCK_API_KEY": "one"}, "unsupported_media"),
+        ({"EMBEDROCK_API_KEY": "one,two"}, "s3_access_denied"),
+        ({"EMBEDROCK_S3_PREFIXES": "s3://other"}, "s3_access_denied"),
+        ({"EMBEDROCK_S3_PREFIXES": "s3://other,s3://media"}, "unsupported_media"),
+        ({"EMBEDROCK_API_KEY": "one,two", "EMBEDROCK_S3_PREFIXES": "s3://media/films"}, "unsupported_media"),
+    ],
+)
+async def test_one_operator_may_name_any_object_and_several_only_those_of_a_list(
+    environ: dict[str, str], code: str
+) -> None:
+    """The model reads no pictures: an object that may be named is refused for that."""
+    async with wiring.open_gateway(load(EMULATED | environ)) as gateway:
+        with pytest.raises(BadRequest) as caught:
+            await gateway.embedder.embed(TITAN, ["a", "s3://media/films/a.png"], render=vectors.as_json)
+
+    assert (caught.value.param, caught.value.code) == ("input[1]", code)
 
 
 # ---------------------------------------------------------------- keys and where to listen

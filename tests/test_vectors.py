@@ -284,3 +284,93 @@ def test_refused_vector_may_be_asked_for_once_more(render: Render[object]) -> No
         render(b"[1]", 2)
 
     assert (caught.value.status, caught.value.retry) == (502, Retry.ONCE)
+
+
+# ---------------------------------------------------------------- what happens before: length 1
+
+
+def scaled(array: bytes, dimensions: int) -> list[float]:
+    """Return the vector as it is printed at length 1."""
+    found: list[float] = json.loads(bytes(vectors.rendering(vectors.as_json, scale=True)(array, dimensions)))
+    return found
+
+
+def test_nothing_happens_before_unless_asked_for() -> None:
+    assert vectors.rendering(vectors.as_json) is vectors.as_json
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=40).filter(any))
+@example([3.0, 4.0])
+@example([1.0002, 0.0])
+@example([1.7e308] * 4)
+@example([-1.7e308, 1.0])
+@example([5e-324, 5e-324])
+@example([5e-324, -0.0])
+@example([1e-200, 1e200])
+@example([2.2250738585072014e-308] * 3)
+def test_vector_is_brought_to_length_1(numbers: list[float]) -> None:
+    """And keeps its direction, whatever the size of its numbers."""
+    largest = max(map(abs, numbers))
+    shares = [number / largest for number in numbers]  # no square of these overflows or is lost
+    length = math.hypot(*shares)
+
+    found = scaled(json.dumps(numbers).encode(), len(numbers))
+
+    assert math.hypot(*found) == pytest.approx(1.0, abs=1e-6)
+    assert found == pytest.approx([share / length for share in shares], abs=2e-6)
+
+
+@pytest.mark.parametrize("render", [vectors.as_float32, vectors.as_base64])
+def test_floats_are_of_the_scaled_vector(render: Render[object]) -> None:
+    expected = np.array([0.6, -0.8], "<f4")
+
+    found = vectors.rendering(render, scale=True)(b"[3,-4]", 2)
+
+    if isinstance(found, bytes):
+        found = np.frombuffer(base64.b64decode(json.loads(found)), "<f4")
+    assert np.array_equal(np.asarray(found), expected)
+
+
+@pytest.mark.parametrize("array", [b"[1]", b"[ 0.6 , -8E-1]", b"[0.6000003,0.8]", b"[0,-1e0,0]"])
+def test_text_of_a_vector_that_has_length_1_is_not_touched(array: bytes) -> None:
+    count = array.count(b",") + 1
+
+    assert vectors.rendering(vectors.as_json, scale=True)(array, count) is array
+
+
+@pytest.mark.parametrize("array", [b"[1.0002]", b"[0.9997]", b"[0.60001,0.8]"])
+def test_length_that_is_off_by_a_little_is_mended(array: bytes) -> None:
+    """Cohere's vectors are rounded: up to four thousandths too long."""
+    found = scaled(array, array.count(b",") + 1)
+
+    assert math.hypot(*found) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("render", RENDERS)
+@pytest.mark.parametrize(
+    "array", ["[0,0]", "[0.0,-0.0]", "[1]", "[1,2,3]", "[1,null]", "[NaN,1]", "[1e400,1]", "{}", ""]
+)
+def test_vector_that_cannot_be_scaled_is_refused(render: Render[object], array: str) -> None:
+    assert not accepts(vectors.rendering(render, scale=True), array.encode(), 2)
+
+
+# ---------------------------------------------------------------- what happens before: whole numbers
+
+
+@pytest.mark.parametrize("array", [b"[0,1,1]", b"[-128,127,0]", b"[255, 0 ,3]", b"[ 1,\n2,3 ]"])
+def test_whole_numbers_are_printed_as_they_came(array: bytes) -> None:
+    assert vectors.rendering(vectors.as_json, integers=True)(array, 3) is array
+    found = vectors.rendering(vectors.as_float32, integers=True)(array, 3)
+    assert found.tolist() == json.loads(array)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        "[0.5,1,1]", "[1.0,1,1]", "[1e2,1,1]", "[256,1,1]", "[-129,1,1]", "[true,1,1]", "[null,1,1]", '["1",1,1]',
+        "[1,1]", "[1,1,1,1]", "[0,0,0]", "[[1,1,1]]", "{}", "", "[1,1,1",
+    ],
+)  # fmt: skip
+def test_what_is_no_vector_of_bytes_or_bits_is_refused(array: str) -> None:
+    assert not accepts(vectors.rendering(vectors.as_json, integers=True), array.encode(), 3)

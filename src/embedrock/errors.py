@@ -2,15 +2,18 @@
 
     EmbedrockError
     ├── BadRequest              400  the caller can fix it; names the parameter
+    │   ├── ContentBlocked      400  a guardrail blocked a text
     │   ├── ContextTooLong      400  a text over the model's limit
     │   ├── ModelNotSupported   400  a model that exists and cannot do this
     │   ├── Unauthenticated     401  no key, or one we do not know
     │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
+    │   ├── S3AccessDenied      403  an object in S3 that callers may not name
     │   ├── NotFound            404  no such path
     │   │   └── ModelNotFound   404  no such model
     │   ├── MethodNotAllowed    405
     │   ├── RequestTooLarge     413
-    │   └── UnsupportedMedia    415  a body that is not plain JSON
+    │   ├── UnsupportedMedia    415  a body that is not plain JSON
+    │   └── ValidationError     422  a body of Bedrock's own shape that breaks its schema
     ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
     ├── InternalError           500  our fault
     ├── InvalidUpstream         502  Bedrock answered something that is no embedding
@@ -28,6 +31,7 @@ Types and codes follow OpenAI's API; the ones OpenAI has no word for are ours.
 from __future__ import annotations
 
 from enum import Enum
+from math import ceil
 from typing import ClassVar
 
 
@@ -51,7 +55,7 @@ class EmbedrockError(Exception):
     type: ClassVar[str] = "server_error"
     code: str | None = None
     retry: Retry = Retry.NEVER
-    retry_after_s: ClassVar[int | None] = None  # what a caller is told to wait, where waiting helps
+    retry_after_s: int | None = None  # what a caller is told to wait, where waiting helps; 1 to 60
     hopeless: ClassVar[bool] = False  # the same request can never succeed: clients are told not to retry
 
     def __init__(
@@ -61,6 +65,7 @@ class EmbedrockError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry: Retry | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -69,6 +74,8 @@ class EmbedrockError(Exception):
             self.code = code
         if retry is not None:
             self.retry = retry
+        if retry_after_s is not None:
+            self.retry_after_s = min(60, max(1, ceil(retry_after_s)))
 
     def explained(self) -> str:
         """Return the message, and for the operator what the network said."""
@@ -89,6 +96,23 @@ class ContextTooLong(BadRequest):
     code = "context_length_exceeded"
 
 
+class ValidationError(BadRequest):
+    """A body of Bedrock's own shape breaks its schema. 422, as that path's clients expect."""
+
+    status = 422
+    code = "validation_error"
+
+
+class ContentBlocked(BadRequest):
+    """A guardrail blocked the input. `outcome`: how, for a caller who asked for the trace; None: it is not told."""
+
+    code = "content_filter"
+
+    def __init__(self, message: str, *, param: str, outcome: str) -> None:
+        super().__init__(message, param=param)
+        self.outcome: str | None = outcome
+
+
 class ModelNotSupported(BadRequest):
     """The model exists but cannot do what was asked."""
 
@@ -106,6 +130,13 @@ class ModelAccessDenied(BadRequest):
 
     status = 403
     code = "model_access_denied"
+
+
+class S3AccessDenied(BadRequest):
+    """The object in S3 lies outside what callers may name."""
+
+    status = 403
+    code = "s3_access_denied"
 
 
 class NotFound(BadRequest):

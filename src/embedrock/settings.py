@@ -7,25 +7,55 @@ is an error that names it, and in the file its line.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from embedrock import config_file
+from embedrock.accounts import Account
+from embedrock.config_file import AliasSettings as AliasSettings
+from embedrock.config_file import SettingsError as SettingsError
+from embedrock.model_list import Entry
+
 PREFIX = "EMBEDROCK_"
+DEFAULT_MODEL_PARAMS = "DEFAULT_MODEL_PARAMS"
+
+#: Variables that other tools brought up, and that mean the same here.
+KEPT = {
+    "AWS_BEDROCK_REGIONS": "the regions the gateway may call, separated by commas, the first by default",
+    "AWS_REGION, AWS_DEFAULT_REGION, AWS_REGION_NAME": "the one region, where AWS_BEDROCK_REGIONS is not set",
+    "AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …": "credentials, by the chain every AWS tool has",
+    "AWS_BEARER_TOKEN_BEDROCK": "a Bedrock API key; wins over other credentials",
+    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL": "another endpoint, such as a VPC endpoint or the emulator",
+    "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT": "AWS's other endpoints",
+    "AWS_CA_BUNDLE": "a file of certificates to trust",
+    DEFAULT_MODEL_PARAMS: (
+        "JSON: any name of a model → its parameters, for requests that do not say; checked at start"
+    ),
+}
+#: What needs more than a line.
+ONLY_IN_FILE = {
+    "aliases": "names of your own → another name; or a model with `params`, `drop_params` and `token_encoding`",
+    "arns": "ARNs that do not tell their model → a name of the model",
+    "model_list, general_settings, litellm_settings": "LiteLLM's, as far as they are about embeddings on Bedrock",
+    "default_model_params": "as DEFAULT_MODEL_PARAMS, which wins as a whole",
+}
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
+
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
 _OWN = {PREFIX + "CONFIG", PREFIX + "EMULATED", PREFIX + "METRICS_DIR"}
 _OTHERS = (PREFIX + "EMULATOR_", PREFIX + "TEST_")
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
-
-
-class SettingsError(ValueError):
-    """A setting is wrong; the message is one line that names it."""
 
 
 def _text(value: str) -> str:
@@ -66,8 +96,34 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _decimal(value: str) -> Decimal:
+    try:
+        number = Decimal(value)
+    except ArithmeticError:
+        raise ValueError("must be a decimal number") from None
+    if not (number.is_finite() and 0 < number <= 1_000_000):  # NaN cannot even be compared
+        raise ValueError("must be more than 0 and at most 1,000,000")
+    return number
+
+
 def _list(value: str) -> tuple[str, ...]:
     return tuple(part for part in (item.strip() for item in value.split(",")) if part)
+
+
+def _s3_prefixes(value: str) -> tuple[str, ...]:
+    prefixes = _list(value)
+    for prefix in prefixes:
+        if not _S3_PREFIX.fullmatch(prefix):
+            raise ValueError("must be places like s3://bucket or s3://bucket/folder")
+    return prefixes
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    hosts = _list(value.lower())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError("must be names of hosts, such as embeddings.example.com")
+    return hosts
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -104,8 +160,35 @@ class Settings:
     timeout_s: float = _setting(_seconds, 600.0, "longest a request may take, in seconds")
     lanes: int = _setting(_whole(1, 1024), 64, "most calls to Bedrock in flight for one request")
 
+    drop_params: bool = _setting(_flag, False, "drop parameters a model does not know, instead of refusing them")
+    openai_aliases: bool = _setting(
+        _flag, False, "serve text-embedding-3-small, -3-large and -ada-002 by Bedrock models of their sizes"
+    )
+    marengo_pair: bool = _setting(_flag, True, "a text and an image, alone in a request, are one input to Marengo 3")
+    s3_prefixes: tuple[str, ...] = _setting(
+        _s3_prefixes, (), "places in S3 that callers may name, s3://bucket/folder, separated by commas"
+    )
+
+    native_prefixes: tuple[str, ...] = _setting(
+        _list, (), "more beginnings of model ids for the native path, besides amazon.titan- and cohere."
+    )
+    credits_per_usd: Decimal = _setting(  # noqa: RUF009  # a field like the others
+        _decimal, Decimal(10), "credits for a US dollar of Bedrock's prices"
+    )
+
+    mcp: bool = _setting(_flag, False, "serve MCP tools for agents at /mcp; needs embedrock[mcp]")
+    mcp_hosts: tuple[str, ...] = _setting(
+        _hosts, (), "names under which /mcp is reached, besides this machine's and EMBEDROCK_HOST, separated by commas"
+    )
+
     #: names callers may use, and what they stand for; only in the file
-    aliases: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, AliasSettings] = field(default_factory=dict)
+    #: any name of a model → its parameters, when nobody else says; DEFAULT_MODEL_PARAMS, or in the file
+    default_model_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: LiteLLM's `model_list`: names, each with a model, and perhaps credentials, of its own; only in the file
+    entries: tuple[Entry, ...] = ()
+    #: what LiteLLM's file says and this gateway does not do, with its line
+    notes: tuple[str, ...] = ()
     #: ARNs that do not tell their model, and the model behind each; only in the file
     arns: Mapping[str, str] = field(default_factory=dict)
 
@@ -117,6 +200,8 @@ class Settings:
     fips: bool = False
     dual_stack: bool = False
 
+    #: whose credentials the gateway's own calls are made with; by default, what AWS's chain finds
+    account: Account = field(default_factory=Account)
     #: Bedrock is the local emulator: no AWS credentials are looked for
     emulated: bool = False
     #: where the worker processes of one port keep their metrics; None: there is one process
@@ -153,7 +238,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     known = {f.name: f for f in documented()}
     values: dict[str, Any] = {}
     if config := environ.get(PREFIX + "CONFIG"):
-        values |= _read_file(Path(config), known)
+        parsers = {name: partial(_parse, setting) for name, setting in known.items()}
+        values |= config_file.read(Path(config), parsers, environ)
     for variable in environ:
         if not variable.startswith(PREFIX) or variable in _OWN or variable.startswith(_OTHERS):
             continue
@@ -161,6 +247,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         if name not in known or variable != PREFIX + name.upper():
             raise SettingsError(f"{variable[:60]} is not a setting")
         values[name] = _parse(known[name], environ[variable], variable)
+    if environ.get(DEFAULT_MODEL_PARAMS):
+        values["default_model_params"] = _json_defaults(environ[DEFAULT_MODEL_PARAMS])
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
     values["metrics_dir"] = environ.get(PREFIX + "METRICS_DIR") or None
@@ -168,6 +256,14 @@ def load(environ: Mapping[str, str]) -> Settings:
         values["bearer_token"] = None
         values["regions"] = values["regions"] or ("us-east-1",)
     return Settings(**values)
+
+
+def _json_defaults(text: str) -> dict[str, dict[str, Any]]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        raise SettingsError(f"{DEFAULT_MODEL_PARAMS} is not valid JSON") from None
+    return config_file.read_defaults(value, DEFAULT_MODEL_PARAMS)
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -205,46 +301,3 @@ def _parse(setting: Field[Any], value: str, where: str) -> Any:
     except ValueError as exc:
         shown = "" if setting.metadata["secret"] or not value else f" (it is {value[:60]!r})"
         raise SettingsError(f"{where} {exc}{shown}") from None
-
-
-def _read_file(path: Path, known: Mapping[str, Field[Any]]) -> dict[str, Any]:
-    import yaml  # most users have no file
-
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as exc:
-        raise SettingsError(f"{path}: {exc.strerror or 'cannot be read'}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        raise SettingsError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML") from None
-    if root is None:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise SettingsError(f"{path}: the file must be a mapping of settings")
-    values: dict[str, Any] = {}
-    for key_node, value_node in root.value:
-        name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
-        if name in values:
-            raise SettingsError(f"{where}: {name} is there twice")
-        if name in ("aliases", "arns"):
-            values[name] = _read_mapping(value_node, f"{where}: {name}")
-        elif name in known:
-            values[name] = _parse(known[name], _scalar_or_list(value_node, f"{where}: {name}"), f"{where}: {name}")
-        else:
-            raise SettingsError(f"{where}: unknown setting {name[:60]!r}")
-    return values
-
-
-def _scalar_or_list(node: Any, where: str) -> str:
-    match node.id:
-        case "scalar":
-            return cast("str", node.value)
-        case "sequence" if all(item.id == "scalar" for item in node.value):
-            return ",".join(item.value for item in node.value)
-    raise SettingsError(f"{where} must be one value, or a list of values")
-
-
-def _read_mapping(node: Any, where: str) -> dict[str, str]:
-    if node.id != "mapping" or any(k.id != "scalar" or v.id != "scalar" for k, v in node.value):
-        raise SettingsError(f"{where} must be a mapping of names")
-    return {k.value: v.value for k, v in node.value}

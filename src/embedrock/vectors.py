@@ -8,7 +8,8 @@ with SIMD, into float32.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,7 +34,29 @@ _EXPONENTS: Final = (b"e", b"E")
 _NONZERO: Final = re.compile(rb"[\[,\s]-?[0.]*[1-9]")  # a digit before the exponent
 _SMALL: Final = 1e-60
 _LARGE: Final = 1e60
+_UNIT_TOLERANCE: Final = 1e-6  # about what float32 can tell
+_Byte = Annotated[int, msgspec.Meta(ge=-128, le=255)]  # signed and unsigned bytes, and bits
 _parser: Any = simdjson.Parser()  # Any: its stubs give parse() a union of all JSON types
+
+
+class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which part of an input a vector is of, when one input has several. Absent members are left out."""
+
+    start_sec: float | None = None
+    end_sec: float | None = None
+    start_char: int | None = None
+    end_char: int | None = None
+    option: str | None = None
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Which input a vector belongs to, where that is not simply its position."""
+
+    index: int
+    segment: Segment | None = None
+    input_indices: tuple[int, ...] | None = None  # of the inputs that one vector stands for
 
 
 class Render(Protocol[V]):
@@ -80,6 +103,38 @@ def as_base64(array: Array, dimensions: int) -> bytes:
     Source: OpenAI API reference, `encoding_format`.
     """
     return b'"%b"' % pybase64.b64encode(as_float32(array, dimensions).data)
+
+
+def rendering(render: Render[V], *, integers: bool = False, scale: bool = False) -> Render[V]:
+    """Return `render`, with what has to happen before it: a check for whole numbers, or bringing to length 1."""
+    if not (integers or scale):
+        return render
+
+    def after(array: Array, dimensions: int) -> V:
+        if integers:
+            _check_integers(array)
+        return render(_scaled(array, dimensions) if scale else array, dimensions)
+
+    return after
+
+
+def _scaled(array: Array, dimensions: int) -> Array:
+    """Return the vector at length 1, as the JSON array it was where it has that length already."""
+    numbers = np.array(_parse_in_full(array), np.float64)
+    _check(numbers, dimensions)
+    largest = float(np.abs(numbers).max())
+    shares = numbers / largest  # no square of these overflows or is lost
+    length = float(np.linalg.norm(shares))
+    if abs(largest * length - 1.0) <= _UNIT_TOLERANCE:
+        return array
+    return msgspec.json.encode((shares / length).tolist())
+
+
+def _check_integers(array: Array) -> None:
+    try:
+        msgspec.json.decode(array, type=list[_Byte])
+    except BROKEN_JSON as exc:
+        raise InvalidUpstream("Bedrock's answer holds a vector that is not of whole numbers.") from exc
 
 
 def _plain(text: bytes, view: NDArray[np.uint8]) -> bool:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from embedrock.catalog import Names
+from embedrock.accounts import Account
+from embedrock.catalog import Alias, Names, place
+from embedrock.errors import EmbedrockError, ModelNotFound
+from embedrock.model_list import Entry
+from embedrock.service.defaults import Defaults
 from embedrock.service.embedder import Embedder, Options
+from embedrock.service.native import Native
+from embedrock.service.s3_rules import S3Rules
 from embedrock.settings import Settings, SettingsError
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, endpoint
 from embedrock.upstream.credentials import (
-    ChainCredentials,
     CredentialSource,
     FixedCredentials,
-    chain_loader,
     chain_region,
+    source,
 )
 from embedrock.upstream.sigv4 import Credentials
 
 _SHARE_METRICS_EVERY_S: Final = 1.0
+#: OpenAI's names → Bedrock models whose vectors have as many numbers, at length 1 as OpenAI's are.
+_OPENAI_ALIASES: Final = {
+    "text-embedding-3-small": Alias("cohere.embed-v4:0", {"normalize": True}),
+    "text-embedding-3-large": Alias("amazon.nova-2-multimodal-embeddings-v1:0", {"normalize": True}),
+    "text-embedding-ada-002": Alias("amazon.titan-embed-text-v1", {"normalize": True}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +44,99 @@ class Gateway:
 
     names: Names
     embedder: Embedder
+    native: Native
     metrics: Metrics
     credentials: CredentialSource | None  # None: a Bedrock API key is used
 
 
 def names(settings: Settings) -> Names:
     """Return the names callers may use. Raises SettingsError when there is no region or an alias leads nowhere."""
-    regions = settings.regions or ((found,) if (found := chain_region()) else ())
+    regions = settings.regions or _regions_of_entries(settings) or ((found,) if (found := chain_region()) else ())
     if not regions:
         raise SettingsError("no AWS region: set AWS_REGION, or AWS_BEDROCK_REGIONS, or a region in your AWS profile")
+    aliases: dict[str, Alias | Sequence[Alias]] = dict(_OPENAI_ALIASES) if settings.openai_aliases else {}
+    for name, given in settings.aliases.items():
+        aliases[name] = Alias(given.model, given.params, given.drop_params, given.token_encoding)
+    aliases |= _entries(settings, settings.aliases)
     try:
-        return Names(regions, aliases=settings.aliases, arns=settings.arns)
+        return Names(regions, aliases=aliases, arns=settings.arns)
     except ValueError as exc:
         raise SettingsError(str(exc)) from None
+
+
+def _regions_of_entries(settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(entry.region for entry in settings.entries if entry.region))
+
+
+def usable_entries(settings: Settings) -> tuple[list[Entry], list[str]]:
+    """Return LiteLLM's entries for embedding models, and a note on each of the others."""
+    known = Names(settings.regions or _regions_of_entries(settings) or ("us-east-1",))
+    usable, notes = [], []
+    for entry in settings.entries:
+        try:
+            known.find(entry.model)
+        except ModelNotFound:
+            if entry.model.removeprefix("bedrock/") not in settings.arns:
+                notes.append(f"line {entry.line}: {entry.model[:100]!r} is no embedding model known here; left out")
+                continue
+        except EmbedrockError:
+            pass  # told when the name is made
+        usable.append(entry)
+    return usable, notes
+
+
+def _entries(settings: Settings, taken: Mapping[str, object]) -> dict[str, list[Alias]]:
+    """Return LiteLLM's entries as aliases; those of one name are the places of one."""
+    pools: dict[str, list[Alias]] = {}
+    for entry in usable_entries(settings)[0]:
+        if entry.name in taken:
+            raise SettingsError(f"{entry.name[:60]!r} is an alias and a model_name")
+        where = Alias(
+            entry.model,
+            entry.params,
+            entry.drop_params,
+            region=entry.region,
+            account=_account_name(settings, entry.account),
+            usd_per_million_tokens=entry.usd_per_million_tokens,
+        )
+        pools.setdefault(entry.name, []).append(where)
+    return pools
+
+
+def _account_name(settings: Settings, account: Account) -> str:
+    """Return the name that stands for an account where secrets have no business; "" for the gateway's own."""
+    if account.is_default:
+        return ""
+    return f"account-{[entry.account for entry in settings.entries].index(account) + 1}"
+
+
+def _defaults(settings: Settings, found: Names) -> Defaults:
+    try:
+        return Defaults(found, settings.default_model_params, drop_params=settings.drop_params)
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from None
+
+
+def _s3_rules(settings: Settings) -> S3Rules:
+    """Return what callers may name in S3: one operator, or nobody, may name whatever the credentials can read."""
+    shared = len(settings.api_key) > 1
+    return S3Rules(settings.s3_prefixes if settings.s3_prefixes or shared else None)
 
 
 def check(settings: Settings) -> Names:
     """Return the names of settings that can work, without opening anything. Raises SettingsError."""
     if settings.ca_bundle:
         _tls(settings)
-    return names(settings)
+    found = names(settings)
+    _defaults(settings, found)
+    return found
 
 
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open what the service needs. Raises SettingsError when the settings cannot work."""
     found = names(settings)
+    defaults = _defaults(settings, found)
     credentials = _credentials(settings)
     metrics = Metrics(Path(settings.metrics_dir) if settings.metrics_dir else None)
     tls = _tls(settings)
@@ -66,19 +144,41 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         if settings.metrics_dir:
             sharing = asyncio.create_task(_share_metrics(metrics))
             stack.callback(sharing.cancel)
-        upstreams = {}
-        for region in found.regions:
-            url = settings.runtime_url or endpoint(region, fips=settings.fips, dual_stack=settings.dual_stack)
-            upstream = Bedrock(region, url, credentials=credentials, bearer=settings.bearer_token, tls=tls)
+        upstreams = _upstreams(settings, found, credentials, tls)
+        for upstream in upstreams.values():
             stack.callback(upstream.close)
-            upstreams[region] = upstream
         options = Options(
             lanes=settings.lanes,
             max_inputs=settings.max_inputs,
             empty_as_space=settings.empty_input == "space",
             timeout_s=settings.timeout_s,
+            pairs=settings.marengo_pair,
+            s3=_s3_rules(settings),
         )
-        yield Gateway(found, Embedder(found, upstreams, metrics, options), metrics, credentials)
+        embedder = Embedder(found, upstreams, metrics, options, defaults)
+        native = Native(upstreams, metrics, timeout_s=settings.timeout_s)
+        yield Gateway(found, embedder, native, metrics, credentials)
+
+
+def _upstreams(
+    settings: Settings, found: Names, credentials: CredentialSource | None, tls: ssl.SSLContext | None
+) -> dict[str, Bedrock]:
+    """Return the ways to Bedrock, by place: the gateway's own in each region, and those of entries."""
+    own = Account(bearer=settings.bearer_token)
+    ways = {("", region): own for region in found.regions}
+    for entry in usable_entries(settings)[0]:
+        name = _account_name(settings, entry.account)
+        for region in (entry.region,) if entry.region else found.regions:
+            ways.setdefault((name, region), entry.account if name else own)
+    upstreams = {}
+    for (name, region), account in ways.items():
+        url = account.endpoint or settings.runtime_url
+        url = url or endpoint(region, fips=settings.fips, dual_stack=settings.dual_stack)
+        if account.bearer and not url.startswith("https:"):
+            raise SettingsError(f"{name or 'AWS_BEARER_TOKEN_BEDROCK'}: a key is not sent to an endpoint without https")
+        keys = source(replace(account, region=account.region or region)) if name else credentials
+        upstreams[place(name, region)] = Bedrock(region, url, credentials=keys, bearer=account.bearer, tls=tls)
+    return upstreams
 
 
 async def _share_metrics(metrics: Metrics) -> None:
@@ -92,7 +192,7 @@ def _credentials(settings: Settings) -> CredentialSource | None:
         return FixedCredentials(Credentials("emulator", "emulator"))
     if settings.bearer_token:
         return None
-    return ChainCredentials(chain_loader())
+    return source(settings.account)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

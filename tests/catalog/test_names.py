@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedrock.catalog import MODELS, ModelSpec, Names, Target, read_models
+from embedrock.catalog import MODELS, Alias, ModelSpec, Names, Target, read_models
 from embedrock.errors import BadRequest, EmbedrockError, ModelNotFound, ModelNotSupported
 
 TITAN = "amazon.titan-embed-text-v2:0"
@@ -262,6 +262,74 @@ def test_alias_may_repeat_a_models_name_for_the_same_model() -> None:
     names = Names(["us-east-1", "eu-west-1"], aliases={TITAN: f"bedrock/eu-west-1/{TITAN}", V4: V4})
 
     assert (names.find(TITAN).region, names.find(V4).region) == ("eu-west-1", "us-east-1")
+
+
+# ---------------------------------------------------------------- what an alias says besides the model
+
+CHAIN = Names(
+    ["us-east-1"],
+    aliases={
+        "bare": V4,
+        "short": Alias(V4, {"output_dimension": 256, "truncate": "END"}),
+        "query": Alias("short", {"input_type": "search_query", "truncate": "START"}),
+        "loose": Alias("query", {}, drop_params=True),
+        "strict": Alias("loose", {"truncate": "NONE"}, drop_params=False, token_encoding="o200k_base"),
+        "newest": Alias("strict", {}, token_encoding="cl100k_base"),
+        "plain": "strict",
+        TITAN: Alias(TITAN, {"dimensions": 256}),
+        "pinned": Alias(TITAN, {"normalize": False}),
+    },
+)
+
+
+SHORT = {"output_dimension": 256, "truncate": "END"}
+QUERY = {"input_type": "search_query", "truncate": "START"}
+
+
+@pytest.mark.parametrize(
+    "name, model, params, drop_params, encoding",
+    [
+        ("bare", V4, [{}], None, "cl100k_base"),
+        ("short", V4, [SHORT], None, "cl100k_base"),
+        ("query", V4, [QUERY, SHORT], None, "cl100k_base"),
+        ("loose", V4, [{}, QUERY, SHORT], True, "cl100k_base"),
+        ("strict", V4, [{"truncate": "NONE"}, {}, QUERY, SHORT], False, "o200k_base"),
+        ("newest", V4, [{}, {"truncate": "NONE"}, {}, QUERY, SHORT], False, "cl100k_base"),
+        ("plain", V4, [{}, {"truncate": "NONE"}, {}, QUERY, SHORT], False, "o200k_base"),
+        (TITAN, TITAN, [{"dimensions": 256}], None, "cl100k_base"),
+        ("pinned", TITAN, [{"normalize": False}, {"dimensions": 256}], None, "cl100k_base"),
+    ],
+)
+def test_chain_is_one_alias_that_says_what_the_first_of_it_says(
+    name: str, model: str, params: list[dict[str, object]], drop_params: bool | None, encoding: str
+) -> None:
+    """Parameters come the nearer first; `false` is a word too; token ids are of the usual vocabulary by default."""
+    target = CHAIN.find(name)
+
+    assert target.alias is not None
+    assert (target.spec.id, target.alias.model) == (model, model)
+    assert [target.alias.params, *target.alias.inherited] == params
+    assert (target.alias.drop_params, target.token_encoding) == (drop_params, encoding)
+
+
+@pytest.mark.parametrize("name", [V4, f"us.{V4}", f"bedrock/{TITAN}"])
+def test_name_that_is_no_alias_says_nothing_besides_the_model(name: str) -> None:
+    target = CHAIN.find(name)
+
+    assert (target.alias, target.token_encoding) == (None, "cl100k_base")
+
+
+def test_aliases_given_are_not_changed_by_their_chains() -> None:
+    inner, outer = Alias(V4, {"truncate": "END"}), Alias("inner", {"max_tokens": 9})
+
+    Names(["us-east-1"], aliases={"inner": inner, "outer": outer})
+
+    assert (inner.params, outer.params, outer.model) == ({"truncate": "END"}, {"max_tokens": 9}, "inner")
+
+
+def test_names_tell_the_operators_own() -> None:
+    assert Names(["us-east-1"], aliases={"b": V4, "a": "b"}).aliases == ("b", "a")
+    assert Names(["us-east-1"]).aliases == ()
 
 
 @pytest.mark.parametrize(

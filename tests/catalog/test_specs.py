@@ -121,6 +121,54 @@ def test_only_these_models_have_profiles() -> None:
     assert profiles == {COHERE_V4: ("us", "eu", "global"), MARENGO_2: ("us", "eu", "apac"), MARENGO_3: ("us", "eu")}
 
 
+@pytest.mark.parametrize(
+    "model, images, fused, fuses, mixed, types, packed",
+    [
+        (TITAN, None, None, False, False, 2, 0),
+        (TITAN_IMAGE, 1, 1, True, False, 1, 0),
+        (NOVA, 1, None, False, False, 1, 0),
+        (ENGLISH, 1, None, False, False, 5, 2),
+        (MULTILINGUAL, 1, None, False, False, 5, 2),
+        (COHERE_V4, 96, 96, True, True, 5, 2),
+        (MARENGO_2, 1, None, False, False, 1, 0),
+        (MARENGO_3, 1, 1, True, False, 1, 0),
+    ],
+)
+def test_what_may_share_a_call_and_a_vector(
+    model: str, images: int | None, fused: int | None, fuses: bool, mixed: bool, types: int, packed: int
+) -> None:
+    spec = MODELS[model]
+
+    assert (spec.max_images_per_call, spec.max_fused_per_call) == (images, fused)
+    assert (spec.fuses, spec.mixed_calls) == (fuses, mixed)
+    assert (len(spec.output_types), len(spec.packed_types)) == (types, packed)
+    assert set(spec.packed_types) <= {"binary", "ubinary"} & set(spec.output_types)
+
+
+def test_only_one_model_has_a_switch_for_the_length() -> None:
+    assert [spec.id for spec in MODELS.values() if spec.normalize_switch] == [TITAN]
+
+
+@pytest.mark.parametrize(
+    "model, formats, inline, from_s3, side",
+    [
+        (TITAN_IMAGE, {"png", "jpeg"}, 25_000_000, None, 2048),
+        (NOVA, {"png", "jpeg", "gif", "webp"}, 25_000_000, 50_000_000, None),
+        (ENGLISH, {"png", "jpeg"}, 5_000_000, None, None),
+        (COHERE_V4, {"png", "jpeg", "gif", "webp"}, 5_000_000, None, None),
+        (MARENGO_2, set(), 5_000_000, 5_000_000, None),
+        (MARENGO_3, set(), 5_000_000, 5_000_000, None),
+    ],
+)
+def test_limits_of_images(model: str, formats: set[str], inline: int, from_s3: int | None, side: int | None) -> None:
+    """No formats: unknown."""
+    image = MODELS[model].image
+
+    assert image is not None
+    assert set(image.formats) == formats
+    assert (image.inline_bytes, image.sync_s3_bytes, image.max_side_pixels) == (inline, from_s3, side)
+
+
 def test_media_facts() -> None:
     nova, image = MODELS[NOVA], MODELS[TITAN_IMAGE].image
 

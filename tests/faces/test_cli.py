@@ -52,7 +52,7 @@ def printed(ended: subprocess.CompletedProcess[bytes]) -> str:
 # Help
 
 
-@pytest.mark.parametrize("command", ["", "serve", "emulator", "embed", "models", "config", "config check"])
+@pytest.mark.parametrize("command", ["", "serve", "emulator", "mcp", "embed", "models", "config", "config check"])
 def test_every_command_has_help(run_embedrock: RunEmbedrock, command: str) -> None:
     text = printed(run_embedrock(*command.split(), "--help"))
 
@@ -63,7 +63,8 @@ def test_every_command_has_help(run_embedrock: RunEmbedrock, command: str) -> No
 def test_help_names_every_command(run_embedrock: RunEmbedrock) -> None:
     text = printed(run_embedrock("--help"))
 
-    assert set(re.findall(r"^  (\w+)  ", text, re.MULTILINE)) == {"serve", "emulator", "embed", "models", "config"}
+    commands = {"serve", "emulator", "mcp", "embed", "models", "config", "doctor"}
+    assert set(re.findall(r"^  (\w+)  ", text, re.MULTILINE)) == commands
     assert "embedrock serve --emulator" in text
 
 

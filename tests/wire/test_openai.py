@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from embedrock import vectors
 from embedrock.catalog import MODELS
 from embedrock.errors import BadRequest, EmbedrockError, Unavailable
+from embedrock.vectors import Label, Segment
 from embedrock.wire import openai
 from embedrock.wire.openai import EmbeddingsRequest, decode_request, encode_response
 
@@ -36,13 +37,13 @@ def refusal(**members: object) -> BadRequest:
 
 
 def test_least_request() -> None:
-    assert decode_request(b'{"model":"m","input":"x"}') == EmbeddingsRequest("m", "x", vectors.as_json, None)
+    assert decode_request(b'{"model":"m","input":"x"}') == EmbeddingsRequest("m", "x", vectors.as_json, None, ())
 
 
 def test_whole_request() -> None:
     ask = decode(encoding_format="base64", dimensions=256, user="u-1", metadata={"team": "search"})
 
-    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256)
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, ())
 
 
 @pytest.mark.parametrize(
@@ -72,13 +73,13 @@ def test_members_come_in_any_order(order: Sequence[str]) -> None:
 
     ask = decode_request(json.dumps({name: members[name] for name in order}).encode())
 
-    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256)
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, ())
 
 
 def test_body_may_be_spread_over_lines() -> None:
     body = '\n {\r\n\t"input" : [ "x" ] ,\n  "model": "m"\n}\n'
 
-    assert decode_request(body.encode()) == EmbeddingsRequest("m", ["x"], vectors.as_json, None)
+    assert decode_request(body.encode()) == EmbeddingsRequest("m", ["x"], vectors.as_json, None, ())
 
 
 @pytest.mark.parametrize("name", [TITAN, f"bedrock/{TITAN}", "arn:aws:bedrock:us-east-1:123456789012:x/y", "Modell ä"])
@@ -146,25 +147,56 @@ def test_value_at_its_limit_is_accepted(member: str, value: object) -> None:
     assert decode(**{member: value}).model == "m"
 
 
+# ---------------------------------------------------------------- parameters of the model
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["stream", "Model", "input ", "api_base", "endpoint_url", "aws_region_name", "extra_body", "__class__", "$ref"],
+    "members, params",
+    [
+        ({}, []),
+        ({"dimensions": 256, "user": "u", "metadata": {}, "encoding_format": "float"}, []),
+        ({"truncate": "END"}, [{"truncate": "END"}]),
+        ({"inputType": "x", "max_tokens": 3, "user": "u"}, [{"inputType": "x", "max_tokens": 3}]),
+        ({"truncate": None}, [{"truncate": None}]),
+        ({"extra_body": {"truncate": "END"}}, [{}, {"truncate": "END"}]),
+        ({"extra_body": {}}, [{}, {}]),
+        ({"extra_body": None}, [{}]),
+        ({"extra_body": None, "truncate": "END"}, [{"truncate": "END"}]),
+        (
+            {"truncate": "START", "extra_body": {"truncate": "END", "input_type": None}},
+            [{"truncate": "START"}, {"truncate": "END", "input_type": None}],
+        ),
+        ({"extra_body": {"extra_body": {"a": 1}}}, [{}, {"extra_body": {"a": 1}}]),
+        ({"extra_body": {"dimensions": 256, "user": "u"}}, [{}, {"dimensions": 256, "user": "u"}]),
+    ],
+    ids=str,
 )
-def test_unknown_member_is_refused_by_its_name(name: str) -> None:
-    error = refusal(**{name: None})
-
-    assert (error.param, error.code) == (name, "unsupported_parameter")
-    assert name in error.message
+def test_what_openai_does_not_have_is_the_models(members: dict[str, Any], params: list[dict[str, Any]]) -> None:
+    """At top level, then in `extra_body`: the first that says something holds, and null says nothing."""
+    assert list(decode(**members).params) == params
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "\ud800", "x" * 101, "\u202egnp"])
-def test_odd_member_is_refused_without_harm_to_logs(name: str) -> None:
-    error = refusal(**{name: 1})
-    shown = json.loads(openai.encode_error(error))["error"]
+@pytest.mark.parametrize("value", ["a", 1, [], [{"a": 1}], True])
+def test_extra_body_is_an_object(value: object) -> None:
+    error = refusal(extra_body=value)
 
-    assert shown["code"] == "unsupported_parameter"
-    assert shown["message"].isprintable()
-    assert len(shown["message"]) <= 130
+    assert (error.param, error.code) == ("extra_body", "invalid_type")
+
+
+@pytest.mark.parametrize(
+    "name", ["stream", "Model", "input ", "api_base", "endpoint_url", "__class__", "$ref", "", "a\nb", "\ud800"]
+)
+@pytest.mark.parametrize("value", [None, 1])
+def test_unknown_member_is_left_to_who_knows_the_model(name: str, value: object) -> None:
+    ask = decode(**{name: value})
+
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_json, None, [{name: value}])
+
+
+def test_model_of_the_path_wins_over_the_bodys() -> None:
+    for members in ({}, {"model": None}, {"model": ""}, {"model": "other"}):
+        body = json.dumps({"input": "x"} | members).encode()
+        assert decode_request(body, "deployment").model == "deployment"
 
 
 @pytest.mark.parametrize(
@@ -196,16 +228,18 @@ def vector_text(index: int) -> bytes:
     return b"[%d, 0.5E-1,-0.0]" % (index + 1)
 
 
-def pieces_of(model: str, embeddings: Sequence[bytes], tokens: int = 1) -> list[bytes | memoryview]:
+def pieces_of(
+    model: str, embeddings: Sequence[bytes], tokens: int = 1, labels: Sequence[Label] | None = None
+) -> list[bytes | memoryview]:
     """Return the pieces of an answer, of which the length is told beforehand."""
-    body = encode_response(model, embeddings, tokens)
+    body = encode_response(model, embeddings, tokens, labels)
     pieces = list(body.pieces)
     assert body.length == sum(map(len, pieces))
     return pieces
 
 
-def answer_of(model: str, embeddings: Sequence[bytes], tokens: int = 1) -> Any:
-    return json.loads(b"".join(pieces_of(model, embeddings, tokens)))
+def answer_of(model: str, embeddings: Sequence[bytes], tokens: int = 1, labels: Sequence[Label] | None = None) -> Any:
+    return json.loads(b"".join(pieces_of(model, embeddings, tokens, labels)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 96, 2048])
@@ -252,6 +286,52 @@ def test_vectors_are_not_copied(count: int) -> None:
 
     assert [piece for piece in pieces if isinstance(piece, memoryview)] == vectors
     assert {id(vector) for vector in vectors} <= {id(piece) for piece in pieces}
+
+
+@pytest.mark.parametrize(
+    "labels, members",
+    [
+        ([Label(0)], [{"index": 0}]),
+        ([Label(0), Label(1), Label(2)], [{"index": 0}, {"index": 1}, {"index": 2}]),
+        ([Label(0, input_indices=(0, 1))], [{"index": 0, "input_indices": [0, 1]}]),
+        (
+            [Label(0, Segment(option="video")), Label(0, Segment(option="audio")), Label(1)],
+            [{"index": 0, "segment": {"option": "video"}}, {"index": 0, "segment": {"option": "audio"}}, {"index": 1}],
+        ),
+        (
+            [Label(3, Segment(0.0, 5.5, None, None, "visual", "clip")), Label(4, Segment(start_char=0, end_char=800))],
+            [
+                {"index": 3, "segment": {"start_sec": 0.0, "end_sec": 5.5, "option": "visual", "scope": "clip"}},
+                {"index": 4, "segment": {"start_char": 0, "end_char": 800}},
+            ],
+        ),
+        ([Label(7, Segment())], [{"index": 7, "segment": {}}]),
+    ],
+    ids=range(6),
+)
+def test_label_says_which_inputs_and_which_part_a_vector_is_of(
+    labels: list[Label], members: list[dict[str, Any]]
+) -> None:
+    """What is not known of a segment is left out."""
+    answer = answer_of("m", [vector_text(place) for place in range(len(labels))], 7, labels)
+
+    assert answer["data"] == [
+        {"object": "embedding", "embedding": [place + 1, 0.05, -0.0], **more} for place, more in enumerate(members)
+    ]
+    assert (answer["model"], answer["usage"]) == ("m", {"prompt_tokens": 7, "total_tokens": 7})
+
+
+@pytest.mark.parametrize("count", [1, 2, 96])
+def test_plain_labels_change_no_byte(count: int) -> None:
+    held = [vector_text(index) for index in range(count)]
+
+    assert b"".join(pieces_of("m", held, 7, list(map(Label, range(count))))) == b"".join(pieces_of("m", held, 7))
+
+
+@pytest.mark.parametrize("labels", [0, 1, 3])
+def test_label_too_many_or_too_few_is_a_fault(labels: int) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        encode_response("m", [b"[1]", b"[2]"], 1, [Label(0)] * labels)
 
 
 # ---------------------------------------------------------------- errors and models

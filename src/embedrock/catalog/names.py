@@ -22,11 +22,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from embedrock.catalog.aliases import Alias, end_of_chain, places_of, quote
 from embedrock.catalog.specs import MODELS, ModelSpec
 from embedrock.errors import BadRequest, EmbedrockError, ModelNotFound, ModelNotSupported
+from embedrock.tokens import EncodingName
 
 MAX_NAME_CHARS = 2048  # Bedrock's own limit for a model id (botocore service model, InvokeModel)
 _REMEMBERED = 1024
@@ -69,6 +71,24 @@ class Target:
     region: str  # the region to call
     invoke_id: str  # what Bedrock is called with: base id, profile id or ARN
     background: bool  # asked for as `async_invoke/…`
+    alias: Alias | None = field(default=None, compare=False)  # the name tells it
+    account: str = ""  # whose credentials to call it with; "": the gateway's own
+    others: tuple[Target, ...] = ()  # more places that serve the same model under this name
+
+    @property
+    def place(self) -> str:
+        """The name of the way to the model: the region, and whose credentials where they are not the gateway's."""
+        return place(self.account, self.region)
+
+    @property
+    def token_encoding(self) -> EncodingName:
+        """The vocabulary that token ids in the input are of: the one clients fall back to, unless the alias says."""
+        return (self.alias and self.alias.token_encoding) or "cl100k_base"
+
+
+def place(account: str, region: str) -> str:
+    """Return the name of the way to a region with an account's credentials."""
+    return f"{account}@{region}" if account else region
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +108,8 @@ class Names:
 
     `regions`: the ones the gateway may call. A name that says none gets the first; a profile, the first it can be
     called from.
-    `aliases`: the operator's names → any other name. `arns`: opaque ARN → any name of the model behind it.
+    `aliases`: the operator's names → any other name; or several places of one model. `arns`: opaque ARN → any name of
+    the model behind it.
     Raises ValueError that names an alias which leads nowhere, in a circle, or from one model's name to another model.
     """
 
@@ -96,7 +117,7 @@ class Names:
         self,
         regions: Sequence[str],
         *,
-        aliases: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str | Alias | Sequence[Alias]] | None = None,
         arns: Mapping[str, str] | None = None,
         models: Mapping[str, ModelSpec] = MODELS,
     ) -> None:
@@ -106,12 +127,22 @@ class Names:
         self._models = {name: spec for spec in models.values() for name in (spec.id, *spec.aliases)}
         self._variants = {name: spec for spec in models.values() for name in spec.listed_variants}
         self._arns: dict[str, ModelSpec] = {}
-        self._aliases: dict[str, str] = {}  # alias → the name at the end of its chain
+        self._aliases: dict[str, Alias] = {}  # alias → its chain as one, the model the name at the end
         self._remembered = lru_cache(_REMEMBERED)(self._find)  # an exception is not remembered
 
-        ends = {alias: _end_of_chain(alias, aliases or {}) for alias in aliases or {}}
+        places = {name: places_of(places) for name, places in (aliases or {}).items()}
+        given = {name: first for name, (first, *_) in places.items()}
+        ends = {name: end_of_chain(name, given) for name in given}
+        self._more: dict[str, tuple[Alias, ...]] = {}  # alias → its other places
         self._add_arns(arns or {}, ends)
         self._add_aliases(ends)
+        for name, (first, *more) in places.items():
+            self._add_places(name, first, more)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Return the operator's own names."""
+        return tuple(self._aliases)
 
     def find(self, name: str) -> Target:
         """Return the model, the region and the id to call for `name`.
@@ -122,7 +153,7 @@ class Names:
 
     # ---------------------------------------------------------------- the operator's names, at construction
 
-    def _add_arns(self, arns: Mapping[str, str], ends: Mapping[str, str]) -> None:
+    def _add_arns(self, arns: Mapping[str, str], ends: Mapping[str, Alias]) -> None:
         for number, (arn, model) in enumerate(arns.items(), 1):
             label = f"arns: entry {number}"  # an ARN is not repeated in a message
             parts = _ARN.fullmatch(arn)
@@ -132,7 +163,7 @@ class Names:
                 raise ValueError(f"{label}: ARNs of kind {parts['kind']} cannot be called for embeddings")
             if parts["region"] not in self.regions:
                 raise ValueError(f"{label}: its region is not one this gateway may call")
-            name = ends.get(model, model)
+            name = ends[model].model if model in ends else model
             variant = self._variants.get(name.removeprefix("bedrock/"))  # provisioned throughput is bought for these
             try:
                 spec = variant or self._parse(name).spec
@@ -141,17 +172,30 @@ class Names:
             self._check_same_model(label, arn, spec)
             self._arns[arn] = spec
 
-    def _add_aliases(self, ends: Mapping[str, str]) -> None:
+    def _add_aliases(self, ends: Mapping[str, Alias]) -> None:
         for alias, end in ends.items():
-            label = f"alias {_quote(alias)}"
+            label = f"alias {quote(alias)}"
             try:
                 _check_text(alias)
-                _check_text(end)
-                spec = self._locate(self._parse(end), alias).spec
+                _check_text(end.model)
+                spec = self._locate(self._parse(end.model), alias, end).spec
             except EmbedrockError as exc:
                 raise ValueError(f"{label}: {exc.message}") from None
             self._check_same_model(label, alias, spec)
         self._aliases.update(ends)
+
+    def _add_places(self, name: str, first: Alias, more: Sequence[Alias]) -> None:
+        """Take further places of an alias: they must serve the same vectors as the first."""
+        for place in more:
+            try:
+                spec = self._locate(self._parse(place.model), name, place).spec
+            except EmbedrockError as exc:
+                raise ValueError(f"alias {quote(name)}: {exc.message}") from None
+            if spec is not self.find(name).spec or place.params != first.params:
+                raise ValueError(f"alias {quote(name)}: its places have different models, or parameters")
+        if more:
+            self._more[name] = tuple(more)
+            self._remembered.cache_clear()
 
     def _check_same_model(self, label: str, name: str, spec: ModelSpec) -> None:
         """Raise ValueError if `name` by itself names another model than `spec`."""
@@ -166,7 +210,11 @@ class Names:
 
     def _find(self, name: str) -> Target:
         _check_text(name)
-        return self._locate(self._parse(self._aliases.get(name, name)), name)
+        alias = self._aliases.get(name)
+        if alias is None:
+            return self._locate(self._parse(name), name)
+        more = (self._locate(self._parse(place.model), name, place) for place in self._more.get(name, ()))
+        return replace(self._locate(self._parse(alias.model), name, alias), alias=alias, others=tuple(more))
 
     def _parse(self, name: str) -> _Parsed:
         """Return what a name that is no alias says; raise ModelNotFound, ModelNotSupported or BadRequest."""
@@ -184,7 +232,7 @@ class Names:
             rest = tail
         parsed = self._parse_arn(rest) if rest.startswith("arn:") else self._parse_id(rest, name)
         if region and parsed.region and region != parsed.region:
-            raise BadRequest("The model's name and its ARN say different regions.", param="model")
+            raise BadRequest("The model's name and its ARN say different regions.", param="model", code="invalid_value")
         return replace(parsed, region=region or parsed.region, background=background)
 
     def _parse_id(self, text: str, name: str) -> _Parsed:
@@ -192,7 +240,7 @@ class Names:
             return _Parsed(spec)
         if spec := self._variants.get(text):
             raise ModelNotSupported(
-                f"The model {_quote(text)} cannot be called on demand: it exists only as provisioned throughput, "
+                f"The model {quote(text)} cannot be called on demand: it exists only as provisioned throughput, "
                 f"if at all. Use {spec.id}.",
                 param="model",
             )
@@ -202,13 +250,15 @@ class Names:
                 return _Parsed(spec, invoke_id=f"{profile}.{spec.id}", profile=profile)
             known = ", ".join(f"{prefix}.{spec.id}" for prefix in spec.profile_prefixes)
             hint = f"Its inference profiles are {known}." if known else f"Use {spec.id}: it has no inference profiles."
-            raise ModelNotFound(f"The model {_quote(name)} does not exist. {hint}", param="model")
+            raise ModelNotFound(f"The model {quote(name)} does not exist. {hint}", param="model")
         raise self._unknown(name)
 
     def _parse_arn(self, arn: str) -> _Parsed:
         parts = _ARN.fullmatch(arn)
         if parts is None or (parts["region"] and not self._is_region(parts["region"])):
-            raise BadRequest("The model is not a well-formed ARN of Amazon Bedrock.", param="model")
+            raise BadRequest(
+                "The model is not a well-formed ARN of Amazon Bedrock.", param="model", code="invalid_value"
+            )
         region = parts["region"] or None
         kind = parts["kind"]
         if spec := self._arns.get(arn):
@@ -232,16 +282,19 @@ class Names:
             )
         raise ModelNotFound("The ARN is not one of a model or an inference profile.", param="model")
 
-    def _locate(self, parsed: _Parsed, name: str) -> Target:
+    def _locate(self, parsed: _Parsed, name: str, alias: Alias | None = None) -> Target:
         """Choose the region and the id to call."""
-        region = parsed.region or self._region_for(parsed.profile)
-        if region not in self.regions:
-            raise BadRequest(f"The region {_quote(region)} is not one this gateway may call.", param="model")
+        region = parsed.region or (alias and alias.region) or self._region_for(parsed.profile)
+        if region not in self.regions and (alias is None or region != alias.region):
+            raise BadRequest(
+                f"The region {quote(region)} is not one this gateway may call.", param="model", code="invalid_value"
+            )
         if parsed.background and not parsed.own_model:  # StartAsyncInvoke takes the base id, not a profile
             invoke_id = parsed.spec.id
         else:
             invoke_id = parsed.invoke_id or _id_on_demand(parsed.spec, region)
-        return Target(parsed.spec, name, region, invoke_id, parsed.background)
+        account = alias.account if alias else ""
+        return Target(parsed.spec, name, region, invoke_id, parsed.background, account=account)
 
     def _region_for(self, profile: str | None) -> str:
         """Return the first region that `profile` can be called from; without one, the first: Bedrock will refuse."""
@@ -254,7 +307,7 @@ class Names:
     def _unknown(self, name: str) -> ModelNotFound:
         if "arn:" in name.lower():
             return ModelNotFound("The model does not exist.", param="model")
-        message = f"The model {_quote(name)} does not exist."
+        message = f"The model {quote(name)} does not exist."
         if near := self._nearest(name):
             message += f" Did you mean {' or '.join(near)}?"
         else:
@@ -268,19 +321,7 @@ class Names:
             return []
         known: Iterable[str] = (*self._models, *(alias for alias in self._aliases if "arn:" not in alias.lower()))
         spelled = {candidate.lower(): candidate for candidate in known if len(candidate) <= _QUOTED_CHARS}
-        return [_quote(spelled[near]) for near in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.75)]
-
-
-def _end_of_chain(alias: str, aliases: Mapping[str, str]) -> str:
-    """Return the first name after `alias` that is no alias itself; an alias that says its own name ends there."""
-    seen = {alias}
-    name = aliases[alias]
-    while name in aliases and aliases[name] != name:
-        if name in seen:
-            raise ValueError(f"alias {_quote(alias)}: it leads in a circle")
-        seen.add(name)
-        name = aliases[name]
-    return name
+        return [quote(spelled[near]) for near in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0.75)]
 
 
 def _id_on_demand(spec: ModelSpec, region: str) -> str:
@@ -308,16 +349,10 @@ def _serves(profile: str | None, region: str) -> bool:
 
 def _check_text(name: str) -> None:
     if not name:
-        raise BadRequest("The model is empty.", param="model")
+        raise BadRequest("The model is empty.", param="model", code="invalid_value")
     if len(name) > MAX_NAME_CHARS:
-        raise BadRequest(f"The model's name is longer than {MAX_NAME_CHARS:,} characters.", param="model")
+        raise BadRequest(
+            f"The model's name is longer than {MAX_NAME_CHARS:,} characters.", param="model", code="invalid_value"
+        )
     if _CONTROL.search(name):
-        raise BadRequest("The model's name holds control characters.", param="model")
-
-
-def _quote(name: str) -> str:
-    """Return `name` in quotes for a message: printable, short, and without any ARN."""
-    if "arn:" in name.lower():
-        return "(an ARN)"
-    shown = "".join(char if char.isprintable() and char not in "'\"\\" else "?" for char in name[:_QUOTED_CHARS])
-    return f"'{shown[: _QUOTED_CHARS - 3]}…'" if len(name) > _QUOTED_CHARS - 2 else f"'{shown}'"
+        raise BadRequest("The model's name holds control characters.", param="model", code="invalid_value")

@@ -109,10 +109,13 @@ class ModelSpec:
     async_regions: tuple[str, ...] = ()
     async_modalities: tuple[Modality, ...] = ()
     fuses: bool = False
+    mixed_calls: bool = False
+    packed_types: tuple[str, ...] = ()
     max_images_per_call: int | None = None
     max_fused_per_call: int | None = None
     max_input_tokens: int | None = None
     max_input_chars: int | None = None
+    max_truncated_chars: int | None = None
     truncate_values: tuple[str, ...] = ()
     truncate_default: str | None = None
     normalized: bool | None = None

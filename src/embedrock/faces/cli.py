@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,11 +125,16 @@ def serve(
     if port is not None:
         os.environ["EMBEDROCK_PORT"] = str(port)
     from embedrock import wiring  # the server's imports cost a third of a second
+    from embedrock.faces import mcp as mcp_face
     from embedrock.faces.http import server
 
     with _emulator_for(emulator) as emulator_url:
         chosen = _settings(config)
         wiring.check(chosen)
+        if chosen.mcp:
+            mcp_face.require_sdk()
+        for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
+            print(f"embedrock: {note}", file=sys.stderr)
 
         def listening(url: str) -> None:
             print(f"Embedrock {__version__} listens on {url}  (OpenAI base URL: {url}/v1)")
@@ -156,6 +162,28 @@ def emulator(
         options += ["--latency-ms", str(latency_ms)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "bedrock_emulator", *options])  # noqa: S606
+
+
+@app.command()
+def mcp(config: ConfigFile = None, emulator: Emulated = False) -> None:
+    """Serve MCP tools to an agent, over standard input and output.
+
+    For the configuration of an agent: the command is embedrock, the argument mcp. The settings are those of `serve`;
+    EMBEDROCK_MCP=true serves the same tools over HTTP.
+    """
+    from embedrock import wiring
+    from embedrock.faces import mcp as mcp_face
+
+    mcp_face.require_sdk()
+    from embedrock.faces.mcp import stdio
+
+    with _emulator_for(emulator):
+        chosen = _settings(config)
+        wiring.check(chosen)
+        for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
+            print(f"embedrock: {note}", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the thread that reads cannot be woken to end in order
+        asyncio.run(stdio.serve(chosen))
 
 
 @app.command()
@@ -208,14 +236,38 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="As GET /v1/mode
     """List the models, their sizes, limits and prices."""
     from embedrock.catalog import MODELS
     from embedrock.faces import show
-    from embedrock.families import FAMILIES
     from embedrock.wire import openai
 
-    offered = [spec for spec in MODELS.values() if spec.family in FAMILIES]
     if as_json:
-        print(openai.encode_models(offered, _settings(None).max_inputs).decode())
+        print(openai.encode_models(MODELS.values(), _settings(None).max_inputs).decode())
     else:
-        print(show.models_table(offered))
+        print(show.models_table(MODELS.values()))
+
+
+@app.command()
+def doctor(
+    config: ConfigFile = None,
+    emulator: Emulated = False,
+    model: Annotated[list[str] | None, typer.Option(help="Check this model or alias too; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Call each model and region of the configuration once, and say what is wrong and what cures it.
+
+    Without models in the configuration, three usual ones. A call embeds one word, and is billed by AWS as such.
+    """
+    from embedrock import wiring
+    from embedrock.faces.doctor import examine
+
+    with _emulator_for(emulator):
+        chosen = _settings(config)
+        for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
+            print(f"embedrock: {note}", file=sys.stderr)
+        try:
+            report = examine(chosen, model or ())
+        except BadRequest as exc:
+            raise _UsageError(exc.message) from None  # a model nobody knows
+    print(report.as_json() if as_json else report.as_text())
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @config_app.command("check")
@@ -233,9 +285,14 @@ def config_check(config: ConfigFile = None) -> None:
         print(f"EMBEDROCK_{setting.name.upper():<16} {value!s:<12} {setting.metadata['help']}")
     print(f"Bedrock   {_upstream(chosen, None)}")
     for alias, model in chosen.aliases.items():
-        print(f"Alias     {alias} is {model}")
+        print(f"Alias     {alias} is {model.model}")
     print(f"ARNs      {len(chosen.arns)} with a model behind them")
     print(f"Regions   {', '.join(wiring.check(chosen).regions)}")
+    entries, notes = wiring.usable_entries(chosen)
+    for entry in entries:
+        print(f"Model     {entry.name} is {entry.model}")
+    for note in (*chosen.notes, *notes):
+        print(f"Note      {note}")
     print("The configuration is good.")
 
 

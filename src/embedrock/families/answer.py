@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from embedrock.vectors import Array
+from embedrock.vectors import Array, Segment
 
 
 class Answer(NamedTuple):
@@ -13,6 +13,8 @@ class Answer(NamedTuple):
 
     vectors: Sequence[Array]
     tokens: int | None  # None when AWS reported none
+    segments: Sequence[Segment] | None = None  # one a vector, when the call's one input has several vectors
+    cut: bool = False  # the model says that it cut the call's one text
 
 
 def header_tokens(headers: Mapping[bytes, bytes]) -> int | None:

@@ -30,12 +30,14 @@ POLICIES: Final = {
 }
 
 
-def next_wait(error: EmbedrockError, attempt: int, rng: Callable[[], float]) -> float | None:
+def next_wait(
+    error: EmbedrockError, attempt: int, rng: Callable[[], float], retries: int | None = None
+) -> float | None:
     """Return the seconds to wait before trying again, or None to give up.
 
-    `attempt` counts from 1; `rng` draws from [0, 1).
+    `attempt` counts from 1; `rng` draws from [0, 1); `retries` is the caller's own bound, in place of the table's.
     """
     policy = POLICIES.get(error.retry)
-    if policy is None or attempt >= policy.attempts:
+    if policy is None or attempt >= (policy.attempts if retries is None else retries + 1):
         return None
     return rng() * min(policy.base_s * 2.0 ** (attempt - 1), policy.cap_s)

@@ -7,6 +7,7 @@ then only the status speaks. AWS's texts are matched on parts and never passed o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -41,6 +42,18 @@ _REFUSED_SIGNATURES = frozenset(
         "NotAuthorized",
     }
 )
+
+
+#: What may be told of the validator's text: its own words, names of members, and numbers; nothing a caller wrote.
+_REASONS = re.compile(
+    r"(?:#[/\w]*: )?(?:"
+    r"required key \[\w+\] not found|extraneous key \[\w+\] is not permitted|expected type: \w+, found: \w+"
+    r"|expected minLength: \d+, actual: \d+|expected minimum item count: \d+, found: \d+"
+    r"|expected maximum item count: \d+, found: \d+|-?\d+ is not a valid enum value"
+    r"|-?[\d.]+ is not (?:greater|less) or equal to -?[\d.]+)"
+)
+_MOST_REASONS = 5
+_TOO_LONG = ("Too many input tokens", "too long for requested model", "expected maxLength")
 
 
 def name_and_text(headers: Mapping[bytes, bytes], body: bytes | bytearray) -> tuple[str, str]:
@@ -123,8 +136,9 @@ def _validation(text: str) -> EmbedrockError:
         return ModelNotSupported(
             "In this region the model can only be called through an inference profile.", param="model"
         )
-    if "Too many input tokens" in text or "too long for requested model" in text or "expected maxLength" in text:
+    if any(part in text for part in _TOO_LONG) or ("tokens" in text and "maximum" in text):
         return ContextTooLong("A text is longer than this model reads.")
     if "Operation not allowed" in text or "not authorized" in text:
         return ModelAccessDenied("AWS does not let this account use the model yet.", param="model")
-    return BadRequest("Bedrock refused the request as invalid.")
+    reasons = [match[0] for match in _REASONS.finditer(text)][:_MOST_REASONS]
+    return BadRequest(f"Bedrock refused the request as invalid{': ' if reasons else ''}{'; '.join(reasons)}.")

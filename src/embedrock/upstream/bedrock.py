@@ -1,4 +1,4 @@
-"""InvokeModel: one attempt is sign, send, read all, parse, check.
+"""InvokeModel and its neighbours: one attempt is sign, send, read all, parse, check.
 
 What breaks in the body breaks the attempt like what breaks before it, so the layer above sees one error either way
 and retries both. Only refused credentials are dealt with here: refreshed once for everybody, and the call replayed.
@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +30,11 @@ T = TypeVar("T")
 
 _log = logging.getLogger(LOGGER)
 
+#: More headers for a call, by lower-case name.
+Headers = tuple[tuple[str, str], ...]
+
 _CALLS_KEPT: Final = 1024  # a caller may spell a profile's ARN in as many ways as there are accounts
+_HASHED_HERE_BYTES: Final = 500_000  # a larger body is hashed in a thread, which lets others run meanwhile
 _JSON: Final = {"accept": "application/json", "content-type": "application/json"}
 
 
@@ -45,7 +50,7 @@ class _ModelErrorBody(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What is the same in every call of one model."""
+    """What is the same in every call of one path with the same headers."""
 
     head: bytes
     signer: RequestSigner
@@ -76,51 +81,65 @@ class Bedrock:
         self._credentials = credentials
         self._bearer = bearer
         self._clock = clock
-        self._calls: dict[str, _Call] = {}
+        self._invocations: dict[tuple[str, Headers], _Call] = {}  # by model
 
-    async def invoke(self, model_id: str, body: bytes, parse: Callable[[Response], T], *, timeout_s: float) -> T:
+    async def invoke(
+        self, model_id: str, body: bytes, parse: Callable[[Response], T], *, headers: Headers = (), timeout_s: float
+    ) -> T:
         """Send `body` to `model_id` and return what `parse` makes of the answer. One attempt.
 
         Raises what `parse` raises, and the error that stands for AWS's.
         """
+        call = self._invocations.get((model_id, headers))
+        if call is None:
+            if len(self._invocations) >= _CALLS_KEPT:
+                self._invocations.clear()
+            call = self._prepare(f"/model/{quote(model_id, safe='-_.~')}/invoke", headers)
+            self._invocations[model_id, headers] = call
+        return await self._attempt(call, body, parse, timeout_s)
+
+    async def post(self, path: str, body: bytes, parse: Callable[[Response], T], *, timeout_s: float) -> T:
+        """Send `body` to another path, percent-encoded as it goes over the wire. Otherwise like `invoke`."""
+        return await self._attempt(self._prepare(path, ()), body, parse, timeout_s)
+
+    async def _attempt(self, call: _Call, body: bytes, parse: Callable[[Response], T], timeout_s: float) -> T:
         if timeout_s <= 0:
             raise UpstreamTimeout("The request's time is up.")
         give_up = time.monotonic() + timeout_s
-        call = self._calls.get(model_id) or self._prepare(model_id)
         if self._credentials is None:
             response = await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s)
         else:
             source = self._credentials
             credentials = source.fresh() or await _in_time(source.get(), give_up)
-            response = await self._send(call, body, credentials, give_up)
+            digest = _digest(body) if len(body) <= _HASHED_HERE_BYTES else await asyncio.to_thread(_digest, body)
+            response = await self._send(call, body, digest, credentials, give_up)
             if response.status != 200 and _refuses_credentials(response):
                 others = await _in_time(source.replace(credentials), give_up)
-                response = await self._send(call, body, others, give_up)
+                response = await self._send(call, body, digest, others, give_up)
         if response.status != 200:
             raise _error(response)
         return parse(response)
 
-    def _send(self, call: _Call, body: bytes, credentials: Credentials, give_up: float) -> Awaitable[Response]:
-        request = self._signed(call, body, credentials)
+    def _send(
+        self, call: _Call, body: bytes, digest: str, credentials: Credentials, give_up: float
+    ) -> Awaitable[Response]:
+        request = self._signed(call, body, digest, credentials)
         return self._pool.request(request, timeout_s=give_up - time.monotonic())
 
     def close(self) -> None:
         self._pool.close()
 
-    def _prepare(self, model_id: str) -> _Call:
-        path = f"{self._prefix}/model/{quote(model_id, safe='-_.~')}/invoke"
-        call = _Call(
+    def _prepare(self, path: str, headers: Headers) -> _Call:
+        path = self._prefix + path
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        return _Call(
             f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\naccept: application/json\r\n"
-            f"content-type: application/json\r\nuser-agent: embedrock\r\n".encode(),
-            RequestSigner("POST", self._host, path, _JSON, region=self.region, service="bedrock"),
+            f"content-type: application/json\r\nuser-agent: embedrock\r\n{lines}".encode(),
+            RequestSigner("POST", self._host, path, _JSON | dict(headers), region=self.region, service="bedrock"),
         )
-        if len(self._calls) >= _CALLS_KEPT:
-            self._calls.clear()
-        self._calls[model_id] = call
-        return call
 
-    def _signed(self, call: _Call, body: bytes, credentials: Credentials) -> bytes:
-        date, authorization = call.signer.sign(body, credentials, self._clock())
+    def _signed(self, call: _Call, body: bytes, digest: str, credentials: Credentials) -> bytes:
+        date, authorization = call.signer.sign(digest, credentials, self._clock())
         token = f"x-amz-security-token: {credentials.token}\r\n" if credentials.token else ""
         headers = f"x-amz-date: {date}\r\n{token}authorization: {authorization}\r\ncontent-length: {len(body)}\r\n\r\n"
         return b"%b%b%b" % (call.head, headers.encode(), body)
@@ -128,6 +147,10 @@ class Bedrock:
     def _with_bearer(self, call: _Call, body: bytes) -> bytes:
         headers = f"authorization: Bearer {self._bearer}\r\ncontent-length: {len(body)}\r\n\r\n"
         return b"%b%b%b" % (call.head, headers.encode(), body)
+
+
+def _digest(body: bytes) -> str:
+    return sha256(body).hexdigest()
 
 
 async def _in_time(coming: Awaitable[Credentials], give_up: float) -> Credentials:

@@ -42,7 +42,8 @@ class _Connection(asyncio.BufferedProtocol):
     parser: a call for 96 texts answers 1.2 MB, and each copy of it costs a tenth of the call.
     """
 
-    def __init__(self, buffer: bytearray) -> None:
+    def __init__(self, buffer: bytearray, largest_answer: int) -> None:
+        self._largest_answer = largest_answer
         self._parser = httptools.HttpResponseParser(self)
         self._view = memoryview(buffer)
         self._transport: asyncio.Transport | None = None
@@ -138,13 +139,13 @@ class _Connection(asyncio.BufferedProtocol):
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and b"transfer-encoding" not in self._headers:
             self._length = int(length)
-            if self._length > _LARGEST_ANSWER:
+            if self._length > self._largest_answer:
                 self._fail(_too_large())
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._size += len(body)
-        if self._size > _LARGEST_ANSWER:
+        if self._size > self._largest_answer:
             self._fail(_too_large())
 
     def on_message_complete(self) -> None:
@@ -199,12 +200,14 @@ class Pool:
         size: int = 512,
         keep_alive_s: float = 50.0,  # load balancers and NAT drop idle connections after 60 s and more
         connect_timeout_s: float = 5.0,
+        largest_answer: int = _LARGEST_ANSWER,
     ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._keep_alive_s = keep_alive_s
         self._connect_timeout_s = connect_timeout_s
+        self._largest_answer = largest_answer
         self._slots = asyncio.Semaphore(size)
         self._idle: deque[_Connection] = deque()
         self._busy: set[_Connection] = set()
@@ -288,7 +291,7 @@ class Pool:
         try:
             async with asyncio.timeout(min(self._connect_timeout_s, give_up - time.monotonic())):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self._buffer),
+                    lambda: _Connection(self._buffer, self._largest_answer),
                     self._host,
                     self._port,
                     ssl=self._tls,

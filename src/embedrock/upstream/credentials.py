@@ -11,13 +11,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+from embedrock.accounts import Account
 from embedrock.errors import UpstreamAuthFailed
 from embedrock.upstream.sigv4 import Credentials
 
 _log = logging.getLogger(__name__)
 
+_DEFAULT = Account()
 _CHECK_EVERY_S = 60.0  # botocore refreshes from 15 minutes before the end; asking it each minute is early enough
 
 
@@ -113,20 +116,64 @@ class ChainCredentials:
             _log.warning("AWS credentials could not be refreshed: %s", type(error.__cause__ or error).__name__)
 
 
-def chain_loader() -> Callable[[bool], Credentials | None]:
-    """Return the blocking loader of ChainCredentials: botocore's default chain."""
-    held: list[object] = []  # botocore's own credentials object, which refreshes itself when asked in time
+def source(account: Account) -> CredentialSource | None:
+    """Return where an account's credentials come from; None when it has a Bedrock API key in their place."""
+    if account.bearer:
+        return None
+    if account.access_key and account.secret_key and not account.role_arn:
+        return FixedCredentials(Credentials(account.access_key, account.secret_key, account.session_token))
+    return ChainCredentials(chain_loader(account))
+
+
+def _find(account: Account) -> Any:
+    """Return botocore's credentials object for an account, or None. It refreshes itself when asked in time."""
+    import botocore.credentials  # 60 ms and 15 MB that a gateway on the emulator does not need
+    import botocore.session
+
+    session = botocore.session.Session(profile=account.profile)
+    if account.access_key and account.secret_key:
+        session.set_credentials(account.access_key, account.secret_key, account.session_token)
+    if not account.role_arn:
+        return session.get_credentials()
+
+    def client(service: str, **options: Any) -> Any:
+        return session.create_client(service, **{"region_name": account.region, **options})
+
+    role = {
+        "RoleSessionName": account.role_session_name or "embedrock",
+        **({"ExternalId": account.external_id} if account.external_id else {}),
+    }
+    if account.web_identity_token:
+        fetcher: Any = botocore.credentials.AssumeRoleWithWebIdentityCredentialFetcher(
+            client, lambda: _token(account.web_identity_token or ""), account.role_arn, extra_args=role
+        )
+        method = "assume-role-with-web-identity"
+    else:
+        fetcher = botocore.credentials.AssumeRoleCredentialFetcher(
+            client, session.get_credentials(), account.role_arn, extra_args=role
+        )
+        method = "assume-role"
+    return botocore.credentials.DeferredRefreshableCredentials(fetcher.fetch_credentials, method)
+
+
+def _token(token: str) -> str:
+    file = Path(token)
+    # Read each time: whoever runs the workload writes a new one before the old one ends.
+    return file.read_text(encoding="utf-8").strip() if token.startswith("/") and file.is_file() else token
+
+
+def chain_loader(account: Account = _DEFAULT) -> Callable[[bool], Credentials | None]:  # frozen
+    """Return the blocking loader of ChainCredentials: botocore's chain, as far as `account` does not say otherwise."""
+    held: list[object] = []
 
     def load(anew: bool) -> Credentials | None:
-        import botocore.session  # 60 ms and 15 MB that a gateway on the emulator does not need
-
         try:
             if anew or not held:
-                held[:] = [botocore.session.Session().get_credentials()]
+                held[:] = [_find(account)]
             if held[0] is None:
                 held.clear()
                 return None
-            frozen = held[0].get_frozen_credentials()  # type: ignore[attr-defined]
+            frozen = held[0].get_frozen_credentials()  # type: ignore[attr-defined]  # botocore has no types
         except Exception as exc:  # it calls STS and metadata services, runs programs, reads files: anything goes
             held.clear()
             raise UpstreamAuthFailed("The gateway's AWS credentials could not be loaded.") from exc
@@ -135,13 +182,13 @@ def chain_loader() -> Callable[[bool], Credentials | None]:
     return load
 
 
-def chain_region() -> str | None:
-    """Return the region of the AWS profile in use, or None."""
-    import botocore.exceptions  # see chain_loader
+def chain_region(profile: str | None = None) -> str | None:
+    """Return the region of an AWS profile, by default of the one in use, or None."""
+    import botocore.exceptions  # see _find
     import botocore.session
 
     try:
-        region: str | None = botocore.session.Session().get_config_variable("region")
+        region: str | None = botocore.session.Session(profile=profile).get_config_variable("region")
     except botocore.exceptions.BotoCoreError:
         return None
     return region

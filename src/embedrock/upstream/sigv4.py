@@ -58,8 +58,11 @@ class RequestSigner:
         self._inner = sha256()
         self._outer = sha256()
 
-    def sign(self, body: bytes, credentials: Credentials, now: float) -> tuple[str, str]:
-        """Return the values of `X-Amz-Date` and `Authorization` for `body` at `now`, in seconds since the epoch."""
+    def sign(self, digest: str, credentials: Credentials, now: float) -> tuple[str, str]:
+        """Return the values of `X-Amz-Date` and `Authorization` at `now`, in seconds since the epoch.
+
+        `digest` is the SHA-256 of the body, in hexadecimal.
+        """
         if self._second != int(now):
             self._second = int(now)
             self._amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -68,7 +71,7 @@ class RequestSigner:
             names, token = self._names, ""
         else:
             names, token = self._names_with_token, f"x-amz-security-token:{credentials.token}\n"
-        canonical = f"{self._head}x-amz-date:{self._amz_date}\n{token}{self._tail}\n{names}\n{sha256(body).hexdigest()}"
+        canonical = f"{self._head}x-amz-date:{self._amz_date}\n{token}{self._tail}\n{names}\n{digest}"
         to_sign = f"AWS4-HMAC-SHA256\n{self._amz_date}\n{self._scope}\n{sha256(canonical.encode()).hexdigest()}"
         signature = self._signature(credentials, to_sign.encode())
         return self._amz_date, (

@@ -1,12 +1,13 @@
 """OpenAI's embeddings, models and errors, as its API reference has them.
 
-A member that is null counts as absent. An unknown member is refused: an option that is silently ignored is a wrong
-answer. `encoding_format` is answered here and never forwarded.
+A member that is null counts as absent. A member OpenAI does not have may be a parameter of the model, and so may those
+in `extra_body`, which hand-written clients send as it stands in Python: who knows the model accepts or refuses them.
+`encoding_format` is answered here and never forwarded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
@@ -15,12 +16,11 @@ import msgspec
 from embedrock import vectors
 from embedrock.catalog import ModelSpec, Prices
 from embedrock.errors import BadRequest, EmbedrockError
-from embedrock.vectors import Array, Render
+from embedrock.vectors import Array, Label, Render
 from embedrock.wire import strict_json
 
 _MEMBERS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
 _RENDERERS: Final[dict[str, Render[Array]]] = {"float": vectors.as_json, "base64": vectors.as_base64}
-_FIRST: Final = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":'
 _PRICES: Final = tuple(field.name for field in fields(Prices))
 _MAX_USER_CHARS: Final = 512
 _MAX_METADATA: Final = (16, 64, 512)  # pairs, characters a key, characters a value: OpenAI's limits for metadata
@@ -33,24 +33,34 @@ class EmbeddingsRequest(NamedTuple):
     input: object
     render: Render[Array]
     dimensions: int | None
+    params: Sequence[Mapping[str, object]]  # parameters of the model, the stronger mapping first
 
 
-def decode_request(body: bytes) -> EmbeddingsRequest:
-    """Return what `body` asks for. Raises BadRequest naming the member that is wrong."""
+def decode_request(body: bytes, model: str | None = None) -> EmbeddingsRequest:
+    """Return what `body` asks for; `model` holds when the path names one, whatever the body says.
+
+    Raises BadRequest naming the member that is wrong.
+    """
     members = strict_json.decode_object(body)
-    for name in members:
-        if name in _MEMBERS:
-            continue
-        shown = name if name.isprintable() and len(name) <= 100 else "…"
-        raise BadRequest(f"Unknown parameter: '{shown}'.", param=shown, code="unsupported_parameter")
     _check_user(members.get("user"))
     _check_metadata(members.get("metadata"))
     return EmbeddingsRequest(
-        _model(members.get("model")),
+        model or _model(members.get("model")),
         members.get("input"),
         _renderer(members.get("encoding_format")),
         _dimensions(members.get("dimensions")),
+        () if members.keys() <= _MEMBERS else _params(members),
     )
+
+
+def _params(members: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:
+    top = {name: value for name, value in members.items() if name not in _MEMBERS}
+    extra = top.pop("extra_body", None)
+    if extra is None:
+        return [top]
+    if not isinstance(extra, dict):
+        raise BadRequest("'extra_body' must be an object.", param="extra_body", code="invalid_type")
+    return [top, extra]
 
 
 def _model(value: object) -> str:
@@ -115,14 +125,38 @@ class Body(NamedTuple):
     pieces: Sequence[Array]
 
 
-def encode_response(model: str, embeddings: Sequence[Array], tokens: int) -> Body:
-    """Return the answer's body. `embeddings` are JSON values, one an input, in its order."""
-    pieces: list[Array] = [_FIRST, embeddings[0]]
-    for index in range(1, len(embeddings)):
-        pieces += (b'},{"object":"embedding","index":%d,"embedding":' % index, embeddings[index])
+def encode_response(
+    model: str, embeddings: Sequence[Array], tokens: int, labels: Sequence[Label] | None = None
+) -> Body:
+    """Return the answer's body. `embeddings` are JSON values, in the order of the inputs: one each without `labels`."""
     usage = b'"usage":{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
-    pieces.append(b'}],"model":%b,%b}' % (msgspec.json.encode(model), usage))
+    tail = b'],"model":%b,%b}' % (msgspec.json.encode(model), usage)
+    pieces = (b'{"object":"list","data":[', *encode_data(embeddings, labels), tail)
     return Body(sum(map(len, pieces)), pieces)
+
+
+def encode_data(embeddings: Sequence[Array], labels: Sequence[Label] | None) -> list[Array]:
+    """Return the items of `data`, in pieces, without the brackets around them."""
+    if labels is None:
+        pieces: list[Array] = [b'{"object":"embedding","index":0,"embedding":', embeddings[0]]
+        for index in range(1, len(embeddings)):
+            pieces += (b'},{"object":"embedding","index":%d,"embedding":' % index, embeddings[index])
+    else:
+        pieces = []
+        for number, (label, embedding) in enumerate(zip(labels, embeddings, strict=True)):
+            joint = b"}," if number else b""
+            pieces += (b'%b{"object":"embedding",%b,"embedding":' % (joint, _label(label)), embedding)
+    pieces.append(b"}")
+    return pieces
+
+
+def _label(label: Label) -> bytes:
+    members: dict[str, object] = {"index": label.index}
+    if label.segment is not None:
+        members["segment"] = label.segment
+    if label.input_indices is not None:
+        members["input_indices"] = label.input_indices
+    return msgspec.json.encode(members)[1:-1]
 
 
 def encode_error(error: EmbedrockError) -> bytes:

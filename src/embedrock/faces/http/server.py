@@ -20,7 +20,8 @@ from uvicorn.supervisors import Multiprocess
 
 from embedrock import settings as settings_module
 from embedrock.errors import BadRequest
-from embedrock.faces.http.app import ANSWER, CLOSE, HUNG_UP, WORKING, App, Headers
+from embedrock.faces.http.app import ANSWER, CLOSE, HUNG_UP, WORKING, App
+from embedrock.faces.http.messages import Headers
 from embedrock.settings import Settings, SettingsError
 from embedrock.wire import openai
 

@@ -1,0 +1,47 @@
+"""What a call costs, by the catalogue's prices: exact decimals, no binary fraction.
+
+AWS bills tokens, texts, images and seconds by the model. What a model is not billed by has no price and adds nothing;
+so does what nobody knows the price of, and then the sum is a lower bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from embedrock.catalog.specs import ModelSpec
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """What AWS bills: tokens as it counts them, inputs by what they are, seconds of media."""
+
+    tokens: int = 0
+    texts: int = 0
+    images: int = 0
+    audio_s: float = 0.0
+    video_s: float = 0.0
+
+
+def cost_usd(spec: ModelSpec, billed: Billed, usd_per_million_tokens: Decimal | None = None) -> Decimal:
+    """Return US dollars on demand, by the prices of us-east-1; or by the operator's own price of tokens."""
+    prices = spec.prices
+    tokens = prices.text_per_million_tokens if usd_per_million_tokens is None else usd_per_million_tokens
+    parts = (
+        (tokens, Decimal(billed.tokens) / _MILLION),
+        (prices.text_per_request, Decimal(billed.texts)),
+        (prices.image_each, Decimal(billed.images)),
+        (prices.audio_per_second, Decimal(str(billed.audio_s))),
+        (prices.video_per_second, Decimal(str(billed.video_s))),
+    )
+    return sum((price * amount for price, amount in parts if price is not None), Decimal())
+
+
+def micro_credits(usd: Decimal, credits_per_usd: Decimal) -> int:
+    """Return a cost in millionths of a credit, rounded up: no call is free that AWS bills."""
+    # Fractions: a product of decimals keeps 28 digits, and one rounded down could end below the cost.
+    return math.ceil(Fraction(usd) * Fraction(credits_per_usd) * _MILLION)

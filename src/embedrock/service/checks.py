@@ -1,0 +1,182 @@
+"""What can be known about inputs before a call: what the model reads, how long, how large.
+
+Everything is checked before anything is sent, so that a request which cannot succeed costs nothing. A text is cut
+only when the caller asked for truncation, and only to what Bedrock's own check of the body lets through; the rest of
+the cutting is the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple, cast
+
+import msgspec
+
+from embedrock.catalog import MediaLimits, ModelSpec
+from embedrock.errors import BadRequest, ContextTooLong
+from embedrock.families import Family
+from embedrock.families.parameters import Wanted
+from embedrock.inputs import Fused, Inputs, Item, Part
+from embedrock.media import Kind, Media, S3Object
+
+#: What one call's inputs may hold as JSON. Bedrock takes 25,000,000 bytes a body; the rest is for what is around them.
+MAX_CALL_BYTES: Final = 24_900_000
+_SHORT_CHARS: Final = 10_000
+_WORST_ESCAPE: Final = 6  # bytes a character: a control character as \u00XX
+_AROUND_TEXT: Final = 60  # bytes of quotes, commas and members: much, when a thousand parts hold a letter each
+
+
+class Ready(NamedTuple):
+    """Inputs as they will be sent."""
+
+    items: Sequence[Item]
+    truncated: tuple[int, ...] = ()  # indexes of texts that were cut here
+
+
+def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted) -> Ready:
+    """Return the inputs ready to be sent. Raises BadRequest that names the first which cannot be."""
+    items = inputs.items
+    limit = spec.max_input_chars
+    if inputs.texts_only and limit and max(map(len, items)) <= limit:  # nearly always
+        if family.check is not None:
+            family.check(spec, items[0], wanted)  # looks at kinds, not at words: one text stands for all
+        return Ready(items)
+    ready: list[Item] = []
+    truncated: list[int] = []
+    for index, item in enumerate(items):
+        try:
+            sent = _prepare(spec, item, wanted, partial(inputs.part_param, index))
+            if family.check is not None:
+                family.check(spec, sent, wanted)
+        except BadRequest as exc:
+            raise _named(exc, inputs.param(index)) from None
+        if isinstance(item, str) and sent != item:
+            truncated.append(index)
+        ready.append(sent)
+    return Ready(ready, tuple(truncated))
+
+
+def _named(error: BadRequest, param: str) -> BadRequest:
+    if error.param is None:
+        error.param = param
+        error.message = f"'{param}': {error.message}"
+    return error
+
+
+def json_bytes(item: Item) -> int:
+    """Return about how many bytes an item takes in a body: never fewer than it does."""
+    match item:
+        case str():
+            text = len(item) * _WORST_ESCAPE if len(item) < _SHORT_CHARS else len(msgspec.json.encode(item))
+            return text + _AROUND_TEXT
+        case Media():
+            return len(item.base64) + 200
+        case S3Object():
+            return len(item.uri) + 200
+        case Fused():
+            return sum(map(json_bytes, item.parts))
+
+
+def _is_too_large(item: Item) -> bool:
+    if isinstance(item, str):
+        if len(item) * _WORST_ESCAPE <= MAX_CALL_BYTES:
+            return False
+        return len(item) > MAX_CALL_BYTES or json_bytes(item) > MAX_CALL_BYTES
+    return json_bytes(item) > MAX_CALL_BYTES
+
+
+def _prepare(spec: ModelSpec, item: Item, wanted: Wanted, param: Callable[[int], str]) -> Item:
+    if isinstance(item, str):
+        sent: Item = _fit(spec, item, wanted)
+    elif isinstance(item, Fused):
+        if not spec.fuses:
+            raise BadRequest(
+                f"{spec.id} makes no vector of several parts; send each as an input of its own.",
+                code="unsupported_input_combination",
+            )
+        parts = []
+        for number, part in enumerate(item.parts):
+            try:
+                parts.append(_checked_part(spec, part, wanted, fused=True))
+            except BadRequest as exc:
+                raise _named(exc, param(number)) from None
+        sent = Fused(tuple(parts))
+    else:
+        sent = _checked_part(spec, item, wanted)
+    if _is_too_large(sent):
+        message = "It is larger than a call to Bedrock may be, 25,000,000 bytes as JSON."
+        if isinstance(sent, str):
+            raise ContextTooLong(message)
+        raise BadRequest(message, code="media_too_large")
+    return sent
+
+
+def _fit(spec: ModelSpec, text: str, wanted: Wanted) -> str:
+    limit = spec.max_input_chars
+    if limit is None or len(text) <= limit:
+        return text
+    if wanted.cut is None:
+        hint = " 'truncate' cuts what is too long." if spec.truncate_values else ""
+        raise ContextTooLong(f"The text has {len(text)} characters; {spec.id} reads at most {limit} a text.{hint}")
+    most = spec.max_truncated_chars or limit
+    return text[:most] if wanted.cut == "end" else text[-most:]
+
+
+def _checked_part(spec: ModelSpec, part: Part, wanted: Wanted, *, fused: bool = False) -> Part:
+    if isinstance(part, str):
+        return _fit(spec, part, wanted)
+    if isinstance(part, S3Object):
+        return _s3_object(spec, part, "image" if fused else wanted.values.get("input_type"))
+    limits = _limits(spec, part.kind)
+    if limits.formats and part.format not in limits.formats:
+        raise BadRequest(
+            f"{spec.id} reads {part.kind} as {', '.join(limits.formats)}, not as {part.format}.",
+            code="unsupported_media",
+        )
+    if limits.inline_bytes is not None and part.size > limits.inline_bytes:
+        raise BadRequest(
+            f"The {part.kind} has {part.size} bytes; {spec.id} takes at most {limits.inline_bytes}.",
+            code="media_too_large",
+        )
+    side = max(part.width or 0, part.height or 0)
+    if limits.max_side_pixels is not None and side > limits.max_side_pixels:
+        raise BadRequest(
+            f"The image is {part.width} by {part.height} pixels; "
+            f"{spec.id} takes at most {limits.max_side_pixels} a side.",
+            code="media_too_large",
+        )
+    return part
+
+
+def _s3_object(spec: ModelSpec, part: S3Object, said: object) -> S3Object:
+    """Return the object with its kind: what its key's extension tells, else what was `said`."""
+    if part.kind is None:
+        if said not in ("text", "image", "audio", "video"):
+            raise BadRequest(
+                "The key of the S3 object ends in no extension that tells what it is.", code="unsupported_media"
+            )
+        part = part._replace(kind=cast("Kind", said))
+    kind = str(part.kind)
+    limits = spec.s3_text if kind == "text" else _limits(spec, kind)
+    if limits is None or limits.sync_s3_bytes is None:
+        raise BadRequest(f"{spec.id} does not read {kind} from S3; send it inline.", code="unsupported_media")
+    if part.format and limits.formats and part.format not in limits.formats:
+        raise BadRequest(
+            f"{spec.id} reads {kind} as {', '.join(limits.formats)}, not as {part.format}.", code="unsupported_media"
+        )
+    return part
+
+
+def _limits(spec: ModelSpec, kind: str) -> MediaLimits:
+    if kind not in spec.input_modalities:
+        later = kind in spec.async_modalities
+        reads = " and ".join(spec.input_modalities)
+        raise BadRequest(
+            f"{spec.id} reads {kind} only in background jobs, which this version of Embedrock does not have."
+            if later
+            else f"{spec.id} reads {reads}, not {kind}.",
+            code="unsupported_media",
+        )
+    limits: MediaLimits | None = getattr(spec, kind)
+    return limits or MediaLimits()

@@ -1,0 +1,26 @@
+"""Many calls, a few at once. Lanes pull from one iterator: a task a lane, not a task a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_lanes(jobs: Iterable[T], lanes: int, run: Callable[[T], Awaitable[None]]) -> None:
+    """Run every job, at most `lanes` at once. The first failure stops the rest, and is raised."""
+    waiting = iter(jobs)
+
+    async def lane() -> None:
+        for job in waiting:
+            await run(job)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(lanes):
+                group.create_task(lane())
+    except ExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__  # which says what the network said

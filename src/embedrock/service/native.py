@@ -1,0 +1,99 @@
+"""Bedrock's own bodies, passed on as they are: no defaults, no cutting; tried again and counted like all else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from embedrock.catalog import Target
+from embedrock.catalog.prices import Billed, cost_usd
+from embedrock.errors import InvalidUpstream
+from embedrock.families.answer import header_tokens
+from embedrock.service.attempts import Patience
+from embedrock.service.embedder import estimate_tokens
+from embedrock.telemetry import Metrics
+from embedrock.upstream.bedrock import Bedrock, Headers
+from embedrock.upstream.connection import Response
+from embedrock.vectors import BROKEN_JSON
+
+
+class NativeReply(NamedTuple):
+    """Bedrock's answer, byte for byte, and what it is billed as."""
+
+    body: bytes
+    cost_usd: Decimal  # by the catalogue's prices, or the alias's
+    reported: bool  # False when the tokens are our estimate
+    calls: int
+    region: str  # that answered
+
+
+class _Counted(msgspec.Struct):
+    inputTextTokenCount: object = None  # noqa: N815  # AWS's name
+
+
+class Native:
+    """Calls models with bodies that are theirs already."""
+
+    def __init__(
+        self, upstreams: Mapping[str, Bedrock], metrics: Metrics, *, timeout_s: float, attempt_timeout_s: float = 30.0
+    ) -> None:
+        self._upstreams = upstreams
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._patience = Patience(metrics, attempt_timeout_s)
+        self._turns: dict[str, int] = {}  # of pools, by name
+
+    async def invoke(
+        self,
+        target: Target,
+        body: bytes,
+        *,
+        texts: Sequence[str],
+        images: int = 0,
+        headers: Headers = (),
+        timeout_s: float | None = None,
+    ) -> NativeReply:
+        """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
+        deadline = time.monotonic() + min(self._timeout_s, timeout_s or self._timeout_s)
+        place = target
+
+        def send(timeout_s: float) -> Awaitable[tuple[bytes, int | None]]:
+            nonlocal place
+            place = self._next_place(target)
+            return self._upstreams[place.place].invoke(
+                place.invoke_id, body, _take, headers=headers, timeout_s=timeout_s
+            )
+
+        (answer, tokens), calls = await self._patience.call(
+            send, label=target.spec.id, region=lambda: place.region, deadline=deadline
+        )
+        counted = tokens if tokens is not None else sum(map(estimate_tokens, texts))
+        self._metrics.embedded(target.spec.id, max(1, len(texts), images), counted, reported=tokens is not None)
+        price = target.alias.usd_per_million_tokens if target.alias else None
+        cost = cost_usd(target.spec, Billed(counted, len(texts), images), price)
+        return NativeReply(answer, cost, tokens is not None, calls, place.region)
+
+    def _next_place(self, target: Target) -> Target:
+        """Return the places of a pool in turn, at each attempt: where one throttles, another may not."""
+        if not target.others:
+            return target
+        places = (target, *target.others)
+        turn = self._turns[target.name] = (self._turns.get(target.name, -1) + 1) % len(places)
+        return places[turn]
+
+
+def _take(response: Response) -> tuple[bytes, int | None]:
+    """Return the answer and its tokens: from the header, which Titan's multimodal model does not have, or the body."""
+    tokens = header_tokens(response.headers)
+    if tokens is None:
+        try:
+            counted = msgspec.json.decode(response.body, type=_Counted).inputTextTokenCount
+        except BROKEN_JSON as exc:
+            raise InvalidUpstream("Bedrock's answer is not a JSON object.") from exc
+        if type(counted) is int and counted >= 0:
+            tokens = counted
+    return bytes(response.body), tokens

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 
-from . import catalog
+from . import catalog, latency
 from .app import Emulator
 from .server import run
+from .settings import BadSettingError
 from .sigv4 import Keys
 
 
@@ -20,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bool(options.access_key) != bool(options.secret_key) or (options.session_token and not options.access_key):
         parser.error("--access-key and --secret-key go together, --session-token only with them")
     keys = Keys(options.access_key, options.secret_key, options.session_token) if options.access_key else None
-    app = Emulator(latency_s=options.latency_ms / 1000, profiles=dict(options.profile), keys=keys)
+    app = Emulator(
+        latency_s=options.latency_ms / 1000, latencies=options.latency, profiles=dict(options.profile), keys=keys
+    )
     try:
         run(
             app,
@@ -54,6 +58,14 @@ def _parser() -> argparse.ArgumentParser:
         default=environment("EMBEDROCK_EMULATOR_LATENCY_MS", "0"),
         help="added to every model call (EMBEDROCK_EMULATOR_LATENCY_MS, 0)",
     )
+    parser.add_argument(
+        "--latency",
+        action="append",
+        default=[],
+        type=_latency,
+        metavar="JSON",
+        help="a profile of latency, as posted to /_emulator/latency, instead of --latency-ms; may be repeated",
+    )
     parser.add_argument("--certfile", help="serve TLS with this certificate (PEM)")
     parser.add_argument("--keyfile", help="its key, when not in the same file")
     parser.add_argument(
@@ -85,6 +97,13 @@ def _milliseconds(text: str) -> float:
     if not 0 <= value < 3_600_000:
         raise argparse.ArgumentTypeError("must be a number of milliseconds, 0 or more")
     return value
+
+
+def _latency(text: str) -> latency.Latency:
+    try:
+        return latency.read(json.loads(text))
+    except (ValueError, BadSettingError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _profile(text: str) -> tuple[str, str]:

@@ -1,38 +1,37 @@
 """The HTTP face: Bedrock's paths. A raw ASGI app; what is under `/_emulator` goes to `manage`.
 
 Paths are matched undecoded, since a model's ARN has encoded slashes. Checks come in this order, inferred from AWS's
-answers: credentials, headers, model id, profile, JSON, schema, the model's limits. A fault strikes after the id is
-known and before the body is looked at.
+answers: credentials, headers, model id, profile, quotas, JSON, schema, the model's limits. A fault strikes after the
+quotas and before the body is looked at. A model's refusal comes at once, an answer after the latency.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from . import catalog, control_plane, guardrails, invoke_headers, json_body, sigv4
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
+from .latency import Latency, LatencyTable
 from .manage import Controls, manage
 from .models import FAMILIES
-from .response import JSON, TOKEN_COUNT, Response, Struck, as_error, as_json
+from .quotas import Ask, Grant
+from .response import JSON, TOKEN_COUNT, Response, Struck, Unanswered, as_error, as_json, hang, unanswered
 from .sigv4 import Keys
-from .transport import TRANSPORT, reset
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from .table import Names
+from .transport import ARRIVED, Connection, Receive, Scope, Send
 
 MAX_BODY_BYTES = 25_000_000  # AWS API reference, InvokeModel
 UNKNOWN = "UnknownOperation"  # in the journal, for a path that is no operation
-_DEFAULT_REGION = "us-east-1"
-_SCOPE_REGION = re.compile(r"Credential=[^/\s]+/\d{8}/([a-z0-9-]+)/")
+_BEARER = ("bearer", "us-east-1")  # account and region of a call whose signature names none
+_SCOPE = re.compile(r"Credential=([^/\s]+)/\d{8}/([a-z0-9-]+)/")
 _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (method, re.compile(pattern), op)
     for method, pattern, op in (
@@ -51,16 +50,32 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
 class Call:
     """One call of Bedrock's API.
 
-    `identifiers`: those in the path, decoded; `model`: what the first one stands for, when the operation has a model.
+    `identifiers`: those in the path, decoded; `model`: what the first one stands for, when the operation has a model;
+    `account`: the id of the access key that signed; `started`: when it arrived, by time.perf_counter.
     """
 
     op: str
     identifiers: tuple[str, ...]
+    account: str
     region: str
     query: Mapping[str, str]
     request: sigv4.Request
+    started: float
     model: str | None = None
     fault: str | None = None
+    grant: Grant | None = None
+
+    @property
+    def names(self) -> Names:
+        """By what an entry of `/_emulator` may mean the call; a model also by the profile or ARN it is called by."""
+        model = (self.model, *self.identifiers[:1])
+        return {"op": (self.op,), "model": model, "region": (self.region,), "account": (self.account,)}
+
+    @property
+    def quota_of(self) -> str:
+        """The model or profile whose quota the call needs: profiles have their own, but not those of applications."""
+        name = self.identifiers[0].rpartition("/")[2]
+        return name if catalog.is_known(name) else str(self.model)
 
     @property
     def named_model(self) -> str | None:
@@ -71,16 +86,21 @@ class Call:
 class Emulator:
     """The app.
 
-    `latency_s` is added to every InvokeModel; `profiles` maps opaque ARNs to model ids. Every call has to be signed
-    with `keys`; when there are none, any signature and any bearer key is taken.
+    `latency_s` is added to every InvokeModel, unless one of `latencies` or a posted one says otherwise; `profiles` maps
+    opaque ARNs to model ids. Every call has to be signed with `keys`; when there are none, any signature and any bearer
+    key is taken.
     """
 
     def __init__(
-        self, *, latency_s: float = 0.0, profiles: Mapping[str, str] | None = None, keys: Keys | None = None
+        self,
+        *,
+        latency_s: float = 0.0,
+        latencies: Iterable[Latency] = (),
+        profiles: Mapping[str, str] | None = None,
+        keys: Keys | None = None,
     ) -> None:
-        self._latency_s = latency_s
         self._profiles = dict(profiles or {})
-        self._controls = Controls(keys)
+        self._controls = Controls(keys, LatencyTable(latency_s, latencies))
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,44 +110,56 @@ class Emulator:
         if path.startswith("/_emulator/"):
             body = await _read_body(receive)
             response = manage(self._controls, scope["method"], path.removeprefix("/_emulator/"), query, body)
-            await _send(response, scope, receive, send)
+            await _send(response, send)
         else:
             await self._bedrock(path, query, scope, receive, send)
 
     async def _bedrock(self, path: str, query: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
-        at, started = time.time(), time.perf_counter()
         self._in_flight += 1
-        concurrency = self._in_flight
         try:
-            body = await _read_body(receive)
-            request = sigv4.Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
-            op, identifiers = _operation(scope["method"], path)
-            match = _SCOPE_REGION.search(request.header("authorization") or "")
-            call = Call(op, identifiers, match[1] if match else _DEFAULT_REGION, query, request)
-            try:
-                response = await self._answer(call)
-            except AwsError as error:
-                response = as_error(error)
-            # The journal is written before the answer, so that whoever has the answer finds the row.
-            response = _with_headers(response, call, started)
-            broken = response.reset == "before_headers"
-            self._controls.journal.add(
-                at=at,
-                op=call.op,
-                model=call.named_model,
-                region=call.region,
-                status=None if broken else response.status,
-                request_body=body,
-                response_body=None if broken else response.body,
-                tokens=response.tokens,
-                items=response.items,
-                concurrency=concurrency,
-                headers=list(scope["headers"]),
-                fault=call.fault,
-            )
+            response = await self._journalled(path, query, scope, receive)
+            if response.deliver:
+                await response.deliver(response, Connection(scope, receive, send))
         finally:
             self._in_flight -= 1
-        await _send(response, scope, receive, send)
+        if not response.deliver:  # no longer in flight, since whoever has the answer may begin the next call
+            await _send(response, send)
+
+    async def _journalled(self, path: str, query: Mapping[str, str], scope: Scope, receive: Receive) -> Response:
+        """Return the answer to a call. It is in the journal then, so that whoever has the answer finds the row."""
+        started, concurrency = scope[ARRIVED], self._in_flight
+        at = time.time() - (time.perf_counter() - started)
+        body = await _read_body(receive)
+        request = sigv4.Request(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"], body)
+        op, identifiers = _operation(scope["method"], path)
+        match = _SCOPE.search(request.header("authorization") or "")
+        account, region = match.groups() if match else _BEARER
+        call = Call(op, identifiers, account, region, query, request, started)
+        try:
+            response = await self._answer(call)
+        except AwsError as error:
+            response = as_error(error)
+        except Unanswered:
+            response = unanswered(hang)
+        if call.grant:
+            call.grant.settle(response.tokens or 0)
+        took_ms = (time.perf_counter() - started) * 1000
+        self._controls.journal.add(
+            at=at,
+            op=call.op,
+            model=call.named_model,
+            region=call.region,
+            status=response.status or None,
+            request_body=body,
+            response_body=response.body if response.status else None,
+            tokens=response.tokens,
+            items=response.items,
+            concurrency=concurrency,
+            headers=scope["headers"],
+            fault=call.fault,
+            took_ms=took_ms,
+        )
+        return _with_headers(response, call, took_ms)
 
     async def _answer(self, call: Call) -> Response:
         if call.op == UNKNOWN:
@@ -143,6 +175,10 @@ class Emulator:
             echoed = invoke_headers.check(call.request.headers)
             call.model = catalog.resolve(call.identifiers[0], call.region, self._profiles).model_id
 
+            if self._controls.quotas:
+                ask = Ask(call.quota_of, call.region, call.account, call.request.body, call.names)
+                call.grant = self._controls.quotas.admit(ask)
+
         async def answer(body: bytes) -> Response:
             match call.op:
                 case "InvokeModel":
@@ -151,22 +187,23 @@ class Emulator:
                     return self._apply_guardrail(call, body)
             return self._control(call)
 
-        # A fault may name the model by its id, or by the profile or ARN it was called by.
-        names = {"op": (call.op,), "model": (call.model, *call.identifiers[:1]), "region": (call.region,)}
         struck = Struck(call.op, call.model, call.region, call.request.body, answer)
-        if fault := self._controls.faults.pick(names):
+        if fault := self._controls.faults.pick(call.names):
             call.fault = fault.NAME
             return await fault.strike(struck)
         return await struck.true_answer()
 
     async def _invoke(self, call: Call, body: bytes, echoed: list[tuple[bytes, bytes]]) -> Response:
-        if self._latency_s:
-            await asyncio.sleep(self._latency_s)
         assert call.model is not None  # noqa: S101  # for the type checker: _answer resolved it
         family = FAMILIES.get(call.model)
         if family is None:
             raise validation(f"This emulator does not have the model {call.model} yet.")
         answer = family.invoke(call.model, json_body.parse(body))
+        latency_s = self._controls.latency.draw(call.names, answer.tokens or 0)
+        if latency_s is None:
+            raise Unanswered
+        # The work of this process is part of the time: calls that arrive together do not wait for one another's.
+        await _sleep_until(call.started + latency_s)
         headers = [JSON, *echoed]
         if answer.tokens is not None and answer.in_header:
             headers.append((TOKEN_COUNT, b"%d" % answer.tokens))
@@ -192,6 +229,12 @@ class Emulator:
         return as_json(control_plane.get_inference_profile(identifier, region, self._profiles))
 
 
+async def _sleep_until(due: float) -> None:
+    """Sleep until a time of time.perf_counter, and not less: uvloop counts whole milliseconds and may end early."""
+    while (left_s := due - time.perf_counter()) > 0:  # noqa: ASYNC110  # time is what is waited for
+        await asyncio.sleep(math.ceil(left_s * 1000) / 1000)
+
+
 def _operation(method: str, path: str) -> tuple[str, tuple[str, ...]]:
     for wanted, pattern, op in _OPERATIONS:
         if method == wanted and (match := pattern.fullmatch(path)):
@@ -199,11 +242,10 @@ def _operation(method: str, path: str) -> tuple[str, tuple[str, ...]]:
     return UNKNOWN, ()
 
 
-def _with_headers(response: Response, call: Call, started: float) -> Response:
+def _with_headers(response: Response, call: Call, took_ms: float) -> Response:
     headers = [*response.headers, (b"x-amzn-requestid", str(uuid4()).encode())]
     if call.op == "InvokeModel" and response.status == 200:
-        latency_ms = max(1, round((time.perf_counter() - started) * 1000))
-        headers.append((b"x-amzn-bedrock-invocation-latency", b"%d" % latency_ms))
+        headers.append((b"x-amzn-bedrock-invocation-latency", b"%d" % max(1, round(took_ms))))
     return replace(response, headers=headers)
 
 
@@ -220,15 +262,7 @@ async def _read_body(receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-async def _send(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    transport = scope.get("extensions", {}).get(TRANSPORT)
-    if response.reset == "before_headers":
-        await reset(transport, receive)
-        return
+async def _send(response: Response, send: Send) -> None:
     headers = [*response.headers, (b"content-length", b"%d" % len(response.body))]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    if response.reset is None:
-        await send({"type": "http.response.body", "body": response.body})
-        return
-    await send({"type": "http.response.body", "body": response.body[: response.reset], "more_body": True})
-    await reset(transport, receive)
+    await send({"type": "http.response.body", "body": response.body})

@@ -121,6 +121,15 @@ def base_id(identifier: str) -> str:
     return BY_ID[identifier].model_id
 
 
+def is_known(identifier: str) -> bool:
+    """Tell whether something is the id of a model, or of a system inference profile of any region."""
+    try:
+        base_id(identifier)
+    except KeyError:
+        return False
+    return True
+
+
 def find_profile(profile_id: str, region: str) -> Model | None:
     """Return the model behind a system inference profile, or None when the region has no such profile."""
     model = BY_ID.get(profile_id.partition(".")[2])

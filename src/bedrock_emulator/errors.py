@@ -17,6 +17,9 @@ CORAL = "http://internal.amazon.com/coral/com.amazon.coral.service/"
 MISSING_GUARDRAIL = "The guardrail identifier or version provided in the request does not exist."
 MAX_SKEW = timedelta(minutes=5)  # of a signature's date; pasted errors of Bedrock say so
 _AMZ_DATE = "%Y%m%dT%H%M%SZ"
+_TOO_MANY = {"requests": "requests", "tokens": "tokens", "tokens_per_day": "tokens per day"}
+#: what there can be too much of
+QUOTAS = tuple(_TOO_MANY)
 
 
 class AwsError(Exception):
@@ -87,9 +90,9 @@ def profile_needed(model_id: str) -> AwsError:
     )
 
 
-def throttled() -> AwsError:
-    """Return the 429 of an exceeded quota."""
-    return AwsError(429, "ThrottlingException", "Too many requests, please wait before trying again.")
+def throttled(quota: str = "requests") -> AwsError:
+    """Return the 429 of an exceeded quota, one of `QUOTAS` (seen live; those of tokens from other models)."""
+    return AwsError(429, "ThrottlingException", f"Too many {_TOO_MANY[quota]}, please wait before trying again.")
 
 
 def missing_credentials() -> AwsError:

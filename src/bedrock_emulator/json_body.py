@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from .errors import malformed
+
+# Where the families have their texts: Titan and Marengo, Nova, the parts of Cohere v4; Cohere's `texts` is a list.
+TEXT_MEMBERS = ("inputText", "value", "text")
+TEXT_LIST = "texts"
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -19,6 +24,22 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise malformed()
     return value
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield the texts in a request, of whatever family."""
+    if isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, str):
+                if key in TEXT_MEMBERS:
+                    yield item
+            elif key == TEXT_LIST and isinstance(item, list):
+                yield from (text for text in item if isinstance(text, str))
+            else:
+                yield from texts(item)
 
 
 def _parse_leniently(body: bytes) -> object:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from .faults import FaultTable
 from .guardrails import Guardrails
-from .journal import Journal
+from .journal import MAX_ROWS, Journal
+from .latency import LatencyTable
+from .quotas import QuotaTable
 from .response import Response, as_json
 from .settings import BadSettingError
 from .sigv4 import Keys
+
+
+class _Table(Protocol):
+    def list(self) -> list[dict[str, Any]]: ...
+
+    def post(self, body: object) -> dict[str, Any]: ...
+
+    def remove(self, entry_id: int | None = None) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -21,9 +31,16 @@ class Controls:
     """The state that `/_emulator` changes. `keys`: None takes any signature for good."""
 
     keys: Keys | None = None
+    latency: LatencyTable = field(default_factory=LatencyTable)
     faults: FaultTable = field(default_factory=FaultTable)
+    quotas: QuotaTable = field(default_factory=QuotaTable)
     guardrails: Guardrails = field(default_factory=Guardrails)
     journal: Journal = field(default_factory=Journal)
+
+    @property
+    def tables(self) -> dict[str, _Table]:
+        """The collections whose entries have numbers, by their names in paths."""
+        return {"faults": self.faults, "quotas": self.quotas, "latency": self.latency}
 
     def set_keys(self, body: object) -> dict[str, Any]:
         """Check signatures from now on, against the keys in `body`. Raises BadSettingError."""
@@ -34,15 +51,11 @@ class Controls:
 def manage(controls: Controls, method: str, path: str, query: Mapping[str, str], body: bytes) -> Response:
     """Answer a request to `/_emulator/{path}`."""
     collection, _, item = path.partition("/")
+    if collection in controls.tables and (not item or item.isdecimal()):
+        return _table(controls.tables[collection], method, collection, item, body)
     match method, collection, item:
         case "GET", "health", "":
             return as_json({"status": "ok"})
-        case "GET", "faults", "":
-            return as_json({"faults": controls.faults.list()})
-        case "POST", "faults", "":
-            return _post(controls.faults.post, body)
-        case "DELETE", "faults", _ if not item or item.isdecimal():
-            return _deleted(controls.faults.remove(int(item) if item else None), f"There is no fault {item}.")
         case "GET", "guardrails", "":
             return as_json({"guardrails": controls.guardrails.list()})
         case "POST", "guardrails", "":
@@ -61,6 +74,22 @@ def manage(controls: Controls, method: str, path: str, query: Mapping[str, str],
         case "DELETE", "journal", "":
             controls.journal.clear()
             return _deleted(True)
+    return _nothing(method, path)
+
+
+def _table(table: _Table, method: str, name: str, item: str, body: bytes) -> Response:
+    """Answer for one of the tables whose entries have numbers."""
+    match method, item:
+        case "GET", "":
+            return as_json({name: table.list()})
+        case "POST", "":
+            return _post(table.post, body)
+        case "DELETE", _:
+            return _deleted(table.remove(int(item) if item else None), f"There is no {item} in {name}.")
+    return _nothing(method, f"{name}/{item}" if item else name)
+
+
+def _nothing(method: str, path: str) -> Response:
     return as_json({"message": f"There is no {method} /_emulator/{path}."}, 404)
 
 
@@ -78,7 +107,7 @@ def _deleted(existed: bool, message: str = "") -> Response:
 
 
 def _read_journal(journal: Journal, query: Mapping[str, str]) -> Response:
-    after, limit = query.get("after", "0"), query.get("limit", "20000")
+    after, limit = query.get("after", "0"), query.get("limit", str(MAX_ROWS))
     for name, value in (("after", after), ("limit", limit)):
         if len(value) > 18 or not value.isdecimal():
             return as_json({"message": f"{name}: must be a whole number, 0 or more"}, 400)

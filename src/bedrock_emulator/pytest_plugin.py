@@ -64,13 +64,26 @@ class BedrockEmulator:
         entries: list[dict[str, Any]] = self._call("GET", "faults")["faults"]
         return entries
 
+    def quota(self, **settings: Any) -> dict[str, Any]:
+        """Set a quota and return its entry. Raises ValueError for bad settings."""
+        return self._call("POST", "quotas", settings)
+
+    def quotas(self) -> list[dict[str, Any]]:
+        """Return the quotas that are on; `used` and `throttled` count the calls let through and refused."""
+        entries: list[dict[str, Any]] = self._call("GET", "quotas")["quotas"]
+        return entries
+
+    def latency(self, **settings: Any) -> dict[str, Any]:
+        """Let calls take their time and return the entry. Raises ValueError for bad settings."""
+        return self._call("POST", "latency", settings)
+
     def guardrail(self, **settings: Any) -> dict[str, Any]:
         """Make a guardrail and return it. Raises ValueError for bad settings."""
         return self._call("POST", "guardrails", settings)
 
     def clear(self) -> None:
-        """Remove all faults and guardrails, empty the journal, and take any signature."""
-        for collection in ("faults", "guardrails", "credentials", "journal"):
+        """Remove all faults, quotas, latencies and guardrails, empty the journal, and take any signature."""
+        for collection in ("faults", "quotas", "latency", "guardrails", "credentials", "journal"):
             self._call("DELETE", collection)
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:

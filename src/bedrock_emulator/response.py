@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 
 from .errors import AwsError
+from .transport import Connection
 
 JSON = (b"content-type", b"application/json")
 TOKEN_COUNT = b"x-amzn-bedrock-input-token-count"  # the name of a header
 
-# Where a connection is reset: before the status line, or after so many bytes of the body.
-Reset: TypeAlias = Literal["before_headers"] | int
+# Puts an answer on the wire in a way of its own.
+Delivery: TypeAlias = Callable[["Response", Connection], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Status, headers and body; `tokens` and `items` go to the journal, `reset` breaks the connection."""
+    """Status, headers and body; `tokens` and `items` go to the journal.
+
+    `deliver`: how the answer goes out when not plainly. `status` is 0 when it does not go out at all; `deliver` does
+    with the connection what happens instead.
+    """
 
     status: int
     body: bytes
     headers: list[tuple[bytes, bytes]] = field(default_factory=lambda: [JSON])
     tokens: int | None = None
     items: int | None = None
-    reset: Reset | None = None
+    deliver: Delivery | None = None
+
+
+class Unanswered(Exception):
+    """The call is never answered; raised in place of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Struck:
     """A call that a fault strikes.
 
     `answer` makes the true answer to a body, the sent one or another, with this call's operation, model and headers.
-    It raises AwsError.
+    It raises AwsError, and Unanswered.
     """
 
     op: str
@@ -44,7 +53,7 @@ class Struck:
     answer: Callable[[bytes], Awaitable[Response]]
 
     async def true_answer(self) -> Response:
-        """Return what the caller would get without the fault. Raises AwsError."""
+        """Return what the caller would get without the fault. Raises as `answer`."""
         return await self.answer(self.body)
 
 
@@ -56,3 +65,13 @@ def as_json(value: Any, status: int = 200) -> Response:
 def as_error(error: AwsError) -> Response:
     """Return an error in AWS's shape."""
     return Response(error.status, error.body, [JSON, *error.headers])
+
+
+def unanswered(deliver: Delivery) -> Response:
+    """Return the answer that is none, with what happens instead."""
+    return Response(0, b"", [], deliver=deliver)
+
+
+async def hang(_: Response, connection: Connection) -> None:
+    """Leave the caller without an answer until it goes."""
+    await connection.gone()

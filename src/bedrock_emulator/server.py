@@ -14,7 +14,7 @@ from collections.abc import Generator
 import uvicorn
 
 from .app import Emulator
-from .transport import EmulatorProtocol
+from .transport import EMULATED, EmulatorProtocol
 
 BANNER = "This is an emulator, not AWS: its vectors are made from the words of the text, not by a model."
 
@@ -84,7 +84,7 @@ def run(
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        headers=[("x-bedrock-emulator", "true")],
+        headers=[EMULATED],
         timeout_keep_alive=60,
         timeout_graceful_shutdown=2,
         ssl_certfile=certfile,

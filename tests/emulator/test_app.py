@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from uuid import UUID
 
 import pytest
@@ -171,6 +172,21 @@ def test_what_is_no_http_is_answered_by_the_emulator_too(emulator: Running) -> N
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"x-bedrock-emulator: true" in answer
+
+
+def test_callers_who_go_without_an_answer_do_no_harm(emulator: Running) -> None:
+    """They reset the connection in the middle of a request, or after it."""
+    host, _, port = emulator.url.removeprefix("http://").partition(":")
+    lines = [f"POST /model/{TITAN}/invoke HTTP/1.1", "Host: emulator", f"Content-Length: {len(BODY)}"]
+    request = "\r\n".join((*lines, f"Authorization: {AUTH['Authorization']}", "", "")).encode() + BODY
+    for sent in (request[:20], request[:-1], request):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(sent)
+
+    answer = emulator.request("POST", f"/model/{TITAN}/invoke", BODY, AUTH)
+
+    assert [answer.json["embedding"]] == expected_vectors(TITAN, BODY)
 
 
 def test_health_is_ok(emulator: Running) -> None:

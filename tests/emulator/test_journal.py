@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
@@ -10,10 +14,11 @@ import pytest
 from bedrock_emulator import journal
 from bedrock_emulator.journal import Journal
 
-from .conftest import ENGLISH, TITAN, Running
+from .conftest import ENGLISH, SIGNED, TITAN, Running
 
 MEMBERS = (
-    "id at op model region status request_body request_sha256 response_sha256 tokens items concurrency headers fault"
+    "id at op model region status request_body request_sha256 response_sha256 tokens items concurrency headers fault "
+    "took_ms"
 )
 
 
@@ -29,6 +34,49 @@ def test_a_row_says_what_was_called_and_answered(emulator: Running) -> None:
     assert json.loads(row["request_body"]) == body
     assert row["request_sha256"] == sha256(json.dumps(body).encode()).hexdigest()
     assert row["response_sha256"] == sha256(answer.body).hexdigest()
+    assert 0 < row["took_ms"] < 10_000
+
+
+def test_a_row_says_when_the_call_arrived_and_how_long_it_took(emulator: Running) -> None:
+    emulator.post("latency", {"constant_ms": 30})
+    before = time.time()
+    try:
+        emulator.invoke(TITAN, {"inputText": "hello"})
+    finally:
+        emulator.request("DELETE", "/_emulator/latency")
+
+    (row,) = emulator.journal()
+    assert before <= row["at"] <= time.time() - row["took_ms"] / 1000 + 0.001
+    assert row["took_ms"] >= 30
+
+
+def test_concurrency_counts_the_calls_that_are_not_answered_yet(emulator: Running) -> None:
+    """A hanging call counts until its caller goes; one that was answered does not."""
+    emulator.fault(fault="hang", n=2)
+    with hanging(emulator), hanging(emulator):
+        emulator.invoke(TITAN, {"inputText": "hello"})
+        emulator.invoke(TITAN, {"inputText": "hello"})
+        rows = emulator.journal()
+    while emulator.invoke(TITAN, {"inputText": "hello"}) and emulator.journal()[-1]["concurrency"] > 1:
+        pass  # it takes a moment until the emulator sees that both are gone
+
+    assert [row["concurrency"] for row in rows] == [1, 2, 3, 3]
+    assert [row["status"] for row in rows] == [None, None, 200, 200]
+
+
+@contextmanager
+def hanging(emulator: Running) -> Iterator[None]:
+    """A call that the emulator has in its journal and does not answer."""
+    known = len(emulator.journal())
+    connection = http.client.HTTPConnection(emulator.url.removeprefix("http://"), timeout=10)
+    headers = {"Authorization": SIGNED.format(region="us-east-1")}
+    connection.request("POST", f"/model/{TITAN}/invoke", b'{"inputText":"hello"}', headers)
+    while len(emulator.journal()) == known:
+        pass
+    try:
+        yield
+    finally:
+        connection.close()
 
 
 def test_refused_calls_and_listings_are_rows_too(emulator: Running) -> None:
@@ -126,4 +174,5 @@ def _add(rows: Journal, body: bytes) -> None:
         concurrency=1,
         headers=[],
         fault=None,
+        took_ms=1.0,
     )

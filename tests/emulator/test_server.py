@@ -69,6 +69,9 @@ def test_a_taken_port_is_told_and_fails() -> None:
     [
         (["--port", "70000"], {}, "--port"),
         (["--latency-ms", "-1"], {}, "--latency-ms"),
+        (["--latency", "60"], {}, "--latency"),
+        (["--latency", '{"constant_ms": 1'], {}, "--latency"),
+        (["--latency", '{"median_ms": 60}'], {}, "p95_ms"),
         (["--profile", "x=y"], {}, "--profile"),
         (["--access-key", "AKID"], {}, "--secret-key"),
         (["--secret-key", "secret"], {}, "--access-key"),

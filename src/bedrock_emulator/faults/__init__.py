@@ -1,26 +1,32 @@
 """Misbehaviour that is switched on while the emulator runs: one file a fault.
 
 A fault wraps a call: it is given the call, which can make the true answer, and returns that, another one, or one that
-breaks the connection. Which calls it strikes is decided here, the same way for all; a fault that makes sense for one
-operation only strikes no other.
+breaks the connection. Which calls it strikes, and when, is decided here, the same way for all; a fault that makes sense
+for one operation only strikes no other.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Protocol, Self
 
 from ..response import Response, Struck
 from ..settings import BadSettingError, Settings
+from ..table import Names, Table, matches
 from .access_denied import AccessDenied
 from .bad_numbers import BadNumbers
+from .continue_100 import Continue100
 from .credentials import ExpiredToken, SignatureExpired, UnrecognizedClient
 from .dimensions import Dimensions
+from .fin_mid_body import FinMidBody
 from .foreign import Foreign
 from .guardrail import GuardrailFault
+from .gzip_unasked import GzipUnasked
+from .hang import Hang
+from .latency_shift import LatencyShift
 from .model_error import ModelError
 from .model_not_ready import ModelNotReady
 from .model_timeout import ModelTimeout
@@ -29,9 +35,15 @@ from .not_found import NotFound
 from .permuted import Permuted
 from .reset import Reset
 from .server_error import ServerError
+from .service_quota_exceeded import ServiceQuotaExceeded
+from .slow_body import SlowBody
+from .stale_keep_alive import StaleKeepAlive
 from .throttle import Throttle
 from .tokens import Tokens
+from .truncated_json import TruncatedJson
 from .vector_count import VectorCount
+from .wrong_content_length import WrongContentLength
+from .wrong_content_type import WrongContentType
 from .zeros import Zeros
 
 
@@ -46,18 +58,20 @@ class Fault(Protocol):
         """Return the fault with its own settings. Raises BadSettingError."""
 
     async def strike(self, call: Struck) -> Response:
-        """Return what the caller gets instead of the true answer. Raises AwsError when there is no true answer."""
+        """Return what the caller gets instead of the true answer. Raises AwsError and Unanswered as that does."""
 
 
 _FAULTS: tuple[type[Fault], ...] = (
-    *(Throttle, ServerError, Reset, ModelNotReady, ModelTimeout, ModelError, NotFound, AccessDenied),
+    *(Throttle, ServiceQuotaExceeded, ServerError, ModelNotReady, ModelTimeout, ModelError, NotFound, AccessDenied),
     *(ExpiredToken, UnrecognizedClient, SignatureExpired, GuardrailFault),
+    *(LatencyShift, Hang, SlowBody, Continue100),
+    *(Reset, FinMidBody, StaleKeepAlive, WrongContentLength, WrongContentType, TruncatedJson, GzipUnasked),
     *(VectorCount, Dimensions, BadNumbers, Zeros, Norm, Permuted, Foreign, Tokens),
 )
 
 #: name → fault
 FAULTS: dict[str, type[Fault]] = {fault.NAME: fault for fault in _FAULTS}
-_MATCH = ("op", "model", "region")
+_MATCH = ("op", "model", "region", "account")
 
 
 @dataclass(slots=True)
@@ -65,7 +79,7 @@ class Entry:
     """One fault that is on.
 
     Of the calls that match, the first `after` are spared; each later one is struck with probability `p`, drawn from
-    `seed`, until `n` were struck or `for_s` seconds have passed.
+    `seed`, until `n` were struck or `for_s` seconds have passed. With `off_s` it sleeps that long after every `on_s`.
     """
 
     id: int
@@ -76,18 +90,22 @@ class Entry:
     n: int | None
     after: int
     for_s: float | None
+    on_s: float
+    off_s: float
     rng: Random
-    since: float = field(default_factory=time.monotonic)
+    since: float
     seen: int = 0
     fired: int = 0
 
-    def takes(self, call: Mapping[str, tuple[str | None, ...]]) -> bool:
+    def takes(self, names: Names, now: float) -> bool:
         """Decide about one call, and count it."""
-        if any(value not in call[key] for key, value in self.match.items()):
+        if not matches(self.match, names):
             return False
         if self.n is not None and self.fired >= self.n:
             return False
-        if self.for_s is not None and time.monotonic() - self.since > self.for_s:
+        if self.for_s is not None and now - self.since > self.for_s:
+            return False
+        if self.off_s and (now - self.since) % (self.on_s + self.off_s) >= self.on_s:
             return False
         self.seen += 1
         if self.seen <= self.after or self.rng.random() >= self.p:
@@ -100,12 +118,12 @@ class Entry:
         return {"id": self.id, **self.posted, "fired": self.fired}
 
 
-class FaultTable:
-    """The faults that are on, in the order they were posted: the first that takes a call strikes it."""
+class FaultTable(Table[Entry]):
+    """The faults that are on, spent ones too: the first in the order of posting that takes a call strikes it."""
 
-    def __init__(self) -> None:
-        self._entries: dict[int, Entry] = {}
-        self._next_id = 1
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
 
     def post(self, body: object) -> dict[str, Any]:
         """Switch a fault on. Raises BadSettingError, which names the member that is wrong."""
@@ -114,8 +132,10 @@ class FaultTable:
         match = settings.texts("match", _MATCH)
         if fault.OP is not None and match.setdefault("op", fault.OP) != fault.OP:
             raise BadSettingError(f"match.op: this fault is for {fault.OP}")
+        if settings.has("on_s") != settings.has("off_s"):
+            raise BadSettingError("off_s: goes with on_s")
         entry = Entry(
-            id=self._next_id,
+            id=self.next_id,
             fault=fault.read(settings),
             posted=settings.posted,
             match=match,
@@ -123,27 +143,18 @@ class FaultTable:
             n=settings.whole("n", None),
             after=settings.whole("after", 0) or 0,
             for_s=settings.number("for_s", None),
+            on_s=settings.number("on_s", 0.0),
+            off_s=settings.number("off_s", 0.0),
             rng=Random(settings.whole("seed", 0)),  # noqa: S311  # repeatable on purpose
+            since=self._clock(),
         )
         settings.done()
-        self._entries[entry.id] = entry
-        self._next_id += 1
-        return entry.as_json()
+        return self.keep(entry)
 
-    def list(self) -> list[dict[str, Any]]:
-        """Return all entries, spent ones too."""
-        return [entry.as_json() for entry in self._entries.values()]
-
-    def remove(self, entry_id: int | None = None) -> bool:
-        """Switch one fault off, or all; return whether there was one."""
-        if entry_id is not None:
-            return self._entries.pop(entry_id, None) is not None
-        self._entries.clear()
-        return True
-
-    def pick(self, call: Mapping[str, tuple[str | None, ...]]) -> Fault | None:
-        """Return the fault that strikes a call, given every name of its `op`, `model` and `region`."""
-        return next((entry.fault for entry in self._entries.values() if entry.takes(call)), None)
+    def pick(self, names: Names) -> Fault | None:
+        """Return the fault that strikes a call."""
+        now = self._clock()
+        return next((entry.fault for entry in self._entries.values() if entry.takes(names, now)), None)
 
 
 __all__ = ["FAULTS", "Fault", "FaultTable"]

@@ -13,9 +13,6 @@ from ..response import Response, Struck
 from ..settings import Settings
 from .answers import Vector, altered, each_vector
 
-# Where the families have their texts: Titan and Marengo, Nova, the parts of Cohere v4; Cohere's `texts` is a list.
-_TEXT_MEMBERS = ("inputText", "value", "text")
-
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
@@ -57,5 +54,5 @@ def _reworded(value: Any, text: str, *, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: _reworded(item, text, key=name) for name, item in value.items()}
     if isinstance(value, list):
-        return [text if key == "texts" else _reworded(item, text) for item in value]
-    return text if key in _TEXT_MEMBERS and isinstance(value, str) else value
+        return [text if key == json_body.TEXT_LIST else _reworded(item, text) for item in value]
+    return text if key in json_body.TEXT_MEMBERS and isinstance(value, str) else value

@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ..errors import throttled
+from ..errors import QUOTAS, throttled
 from ..response import Response, Struck, as_error
 from ..settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Has no settings of its own."""
+    """`of`: what there were too many of: `requests` (default), `tokens` or `tokens_per_day`."""
 
     NAME: ClassVar[str] = "throttle"
     OP: ClassVar[str | None] = None
+    of: str
 
     @classmethod
-    def read(cls, settings: Settings) -> Self:  # noqa: ARG003
-        """Return the fault."""
-        return cls()
+    def read(cls, settings: Settings) -> Self:
+        """Return the fault with its quota."""
+        return cls(settings.choice("of", QUOTAS, "requests"))
 
     async def strike(self, call: Struck) -> Response:  # noqa: ARG002
         """Return the 429."""
-        return as_error(throttled())
+        return as_error(throttled(self.of))

@@ -382,7 +382,7 @@ def test_model_object() -> None:
 
 
 def test_list_of_models() -> None:
-    answer = json.loads(openai.encode_models(MODELS.values(), 2048))
+    answer = json.loads(openai.encode_models(MODELS.items(), 2048))
 
     assert answer["object"] == "list"
     assert [model["id"] for model in answer["data"]] == list(MODELS)

@@ -232,6 +232,11 @@ def exchange(
     chunked = body is not None and not isinstance(body, bytes)
     extra = {"transfer-encoding": "chunked"} if chunked else {}
     connection.request(method, path, body, {**extra, **(headers or {})}, encode_chunked=chunked)
+    return received(connection)
+
+
+def received(connection: http.client.HTTPConnection) -> Answer:
+    """Return the answer to the request that was sent on `connection`."""
     response = connection.getresponse()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
@@ -254,9 +259,9 @@ class Emulator(Server):
         return [json.loads(row["request_body"]) for row in self.journal() if row["op"] == op]
 
     def clear(self) -> None:
-        """Switch all faults off, remove all guardrails, take any signature, and empty the journal."""
+        """Switch faults, guardrails, quotas and latency off, take any signature, and empty the journal."""
         with contextlib.closing(self.connect()) as connection:
-            for collection in ("faults", "guardrails", "credentials", "journal"):
+            for collection in ("faults", "guardrails", "credentials", "quotas", "latency", "journal"):
                 assert exchange(connection, "DELETE", f"/_emulator/{collection}").status == 200
 
     def fault(self, name: str, **settings: Any) -> None:
@@ -266,6 +271,19 @@ class Emulator(Server):
     def fired(self) -> int:
         """Return how many calls the faults that are on have struck."""
         return sum(entry["fired"] for entry in self.request("GET", "/_emulator/faults").json()["faults"])
+
+    def quota(self, **settings: Any) -> None:
+        """Limit model calls from now on."""
+        self._post("quotas", settings)
+
+    def throttled(self) -> int:
+        """Return how many calls the quotas have refused."""
+        quotas: list[dict[str, Any]] = self.request("GET", "/_emulator/quotas").json()["quotas"]
+        return sum(quota["throttled"] for quota in quotas)
+
+    def latency(self, **settings: Any) -> None:
+        """Let model calls take this time from now on."""
+        self._post("latency", settings)
 
     def guardrail(self, **settings: Any) -> None:
         """Make a guardrail."""
@@ -289,6 +307,21 @@ class Gateway(Server):
         return self.request(
             "POST", "/v1/embeddings", sent, {"content-type": "application/json", **(dict(headers) if headers else {})}
         )
+
+    @contextlib.contextmanager
+    def asked(self, *bodies: Mapping[str, Any]) -> Iterator[Callable[[], list[Answer]]]:
+        """Send these to /v1/embeddings within a few milliseconds, each over a connection of its own.
+
+        Yields what waits for the answers and returns them; who does not call it hangs up.
+        """
+        with contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(contextlib.closing(self.connect())) for _ in bodies]
+            for connection in connections:
+                connection.connect()
+            for connection, body in zip(connections, bodies, strict=True):
+                sent = json.dumps(body).encode()
+                connection.request("POST", "/v1/embeddings", sent, {"content-type": "application/json"})
+            yield lambda: [received(connection) for connection in connections]
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that have these labels."""
@@ -389,6 +422,12 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
         yield start
     finally:
         launcher.close()
+
+
+@pytest.fixture
+def own_gateway(start_gateway: StartGateway, emulator: Emulator) -> Gateway:
+    """A gateway to `emulator` for this test alone: for a while, one remembers that Bedrock failed or throttled."""
+    return start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url)
 
 
 @pytest.fixture(autouse=True)

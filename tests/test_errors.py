@@ -25,6 +25,8 @@ CODES = {
     "model_not_found": "ModelNotFound",
     "model_not_supported": "ModelNotSupported",
     "model_warming": "ModelWarming",
+    "overloaded": "Overloaded",
+    "request_timeout": "RequestTimeout",
     "request_too_large": "RequestTooLarge",
     "s3_access_denied": "S3AccessDenied",
     "unsupported_media_type": "UnsupportedMedia",

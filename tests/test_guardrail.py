@@ -425,10 +425,10 @@ def test_guardrail_that_aws_says_is_missing_embeds_nothing(gateway: Gateway, emu
     check_nothing_embedded(emulator)
 
 
-def test_failing_guardrail_is_a_503_and_embeds_nothing(gateway: Gateway, emulator: Emulator) -> None:
+def test_failing_guardrail_is_a_503_and_embeds_nothing(own_gateway: Gateway, emulator: Emulator) -> None:
     emulator.fault("guardrail", outcome="error")
 
-    answer = gateway.embed({"model": TITAN, "input": ["a", "b"]}, HEADERS)
+    answer = own_gateway.embed({"model": TITAN, "input": ["a", "b"]}, HEADERS)
 
     assert answer.status == 503
     assert answer.error()["code"] == "upstream_unavailable"
@@ -440,11 +440,11 @@ def test_failing_guardrail_is_a_503_and_embeds_nothing(gateway: Gateway, emulato
 
 
 def test_guardrail_that_fails_for_a_moment_is_asked_again(
-    gateway: Gateway, emulator: Emulator, expected: Expected
+    own_gateway: Gateway, emulator: Emulator, expected: Expected
 ) -> None:
     emulator.fault("guardrail", outcome="error", n=2)
 
-    answer = gateway.embed({"model": TITAN, "input": "to jo@example.com"}, HEADERS)
+    answer = own_gateway.embed({"model": TITAN, "input": "to jo@example.com"}, HEADERS)
 
     assert answer.vectors() == expected(TITAN, ["to {EMAIL}"])
     assert emulator.fired() == 2
@@ -454,11 +454,11 @@ def test_guardrail_that_fails_for_a_moment_is_asked_again(
 
 @pytest.mark.parametrize("fault", ["throttle", "reset"])
 def test_guardrail_that_is_busy_for_a_moment_is_asked_again(
-    gateway: Gateway, emulator: Emulator, expected: Expected, fault: str
+    own_gateway: Gateway, emulator: Emulator, expected: Expected, fault: str
 ) -> None:
     emulator.fault(fault, n=1, match={"op": "ApplyGuardrail"})
 
-    answer = gateway.embed({"model": TITAN, "input": "to jo@example.com"}, HEADERS)
+    answer = own_gateway.embed({"model": TITAN, "input": "to jo@example.com"}, HEADERS)
 
     assert answer.vectors() == expected(TITAN, ["to {EMAIL}"])
     assert emulator.fired() == 1
@@ -475,10 +475,10 @@ def test_guardrail_that_may_not_be_used_embeds_nothing(gateway: Gateway, emulato
     check_nothing_embedded(emulator)
 
 
-def test_one_failing_call_of_three_embeds_nothing(gateway: Gateway, emulator: Emulator) -> None:
+def test_one_failing_call_of_three_embeds_nothing(own_gateway: Gateway, emulator: Emulator) -> None:
     emulator.fault("guardrail", outcome="error", after=2)
 
-    answer = gateway.embed({"model": ENGLISH, "input": [f"text {number}" for number in range(250)]}, HEADERS)
+    answer = own_gateway.embed({"model": ENGLISH, "input": [f"text {number}" for number in range(250)]}, HEADERS)
 
     assert answer.status == 503
     assert emulator.fired() >= 1

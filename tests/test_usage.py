@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from tests.conftest import Emulator, Gateway, StartEmulator, StartGateway
+    from tests.conftest import Emulator, Expected, Gateway, StartEmulator, StartGateway
 
 TITAN = "amazon.titan-embed-text-v2:0"
 ENGLISH = "cohere.embed-english-v3"
@@ -18,9 +18,9 @@ MODELS = (TITAN, ENGLISH, MULTILINGUAL)
 
 
 def words(count: int) -> list[str]:
-    """Return `count` texts of various lengths, spaces only among them."""
+    """Return `count` texts of various lengths, all different, spaces only among them."""
     return [
-        "word " * (index * 31 % 17) + ("" if index % 5 else " ") + "\u8a9e" * (index % 3) or " "
+        f"{index} " + "word " * (index * 31 % 17) + "\u8a9e" * (index % 3) if index % 15 else " " * (1 + index // 15)
         for index in range(count)
     ]
 
@@ -45,6 +45,24 @@ def test_usage_is_exactly_the_sum_of_the_journals_tokens(
     assert answer.headers["x-embedrock-upstream-calls"] == str(calls)
     assert len(rows) == calls
     assert sum(row["items"] for row in rows) == count
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_equal_texts_of_a_request_are_sent_and_charged_once(
+    gateway: Gateway, emulator: Emulator, expected: Expected, model: str
+) -> None:
+    different = words(110)
+    texts = [different[index * 7 % 110] for index in range(330)]
+    before = gateway.metric("embedrock_inputs_total", model=model)
+
+    answer = gateway.embed({"model": model, "input": texts})
+
+    rows = emulator.journal()
+    assert answer.vectors() == expected(model, texts)
+    assert sum(row["items"] for row in rows) == 110
+    assert answer.headers["x-embedrock-upstream-calls"] == str(len(rows))
+    answer.check_usage(rows)
+    assert gateway.metric("embedrock_inputs_total", model=model) - before == 330
 
 
 @settings(max_examples=15, deadline=None)
@@ -80,10 +98,10 @@ def test_metrics_count_what_was_embedded(gateway: Gateway, emulator: Emulator, m
     assert gateway.metric("embedrock_upstream_calls_total", model=model, outcome="ok") - calls_before == len(rows)
 
 
-def test_lost_attempts_are_calls_but_no_tokens(gateway: Gateway, emulator: Emulator) -> None:
+def test_lost_attempts_are_calls_but_no_tokens(own_gateway: Gateway, emulator: Emulator) -> None:
     emulator.fault("server_error", n=2)
 
-    answer = gateway.embed({"model": TITAN, "input": ["one", "two", "three"]})
+    answer = own_gateway.embed({"model": TITAN, "input": ["one", "two", "three"]})
 
     rows = emulator.journal()
     assert answer.status == 200

@@ -221,7 +221,8 @@ def test_number_text_is_titans_own_byte_for_byte(gateway: Gateway, emulator: Emu
 @pytest.mark.parametrize("model", [ENGLISH, MULTILINGUAL])
 def test_number_text_is_coheres_own_byte_for_byte(gateway: Gateway, emulator: Emulator, model: str) -> None:
     """Each call is sent again, straight to the emulator; its answer holds the digits that the gateway's had."""
-    arrays = items(gateway.embed({"model": model, "input": texts_for(100, seed=7)}), 100)
+    texts = list(dict.fromkeys(texts_for(150, seed=7)))[:100]  # equal ones are sent once
+    arrays = items(gateway.embed({"model": model, "input": texts}), 100)
     calls = {row["items"]: row["request_body"].encode() for row in emulator.journal()}
 
     class Answered(msgspec.Struct):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
-from . import catalog, control_plane, guardrails, invoke_headers, json_body, sigv4
+from . import catalog, container_credentials, control_plane, guardrails, invoke_headers, json_body, sigv4
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
 from .latency import Latency, LatencyTable
 from .manage import Controls, manage
@@ -32,11 +32,13 @@ MAX_BODY_BYTES = 25_000_000  # AWS API reference, InvokeModel
 UNKNOWN = "UnknownOperation"  # in the journal, for a path that is no operation
 _BEARER = ("bearer", "us-east-1")  # account and region of a call whose signature names none
 _SCOPE = re.compile(r"Credential=([^/\s]+)/\d{8}/([a-z0-9-]+)/")
+CONTAINER_CREDENTIALS = "GetContainerCredentials"  # not Bedrock's, and the one call without credentials
 _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (method, re.compile(pattern), op)
     for method, pattern, op in (
         ("POST", "/model/([^/]+)/invoke", "InvokeModel"),
         ("POST", "/guardrail/([^/]+)/version/([^/]+)/apply", "ApplyGuardrail"),
+        ("GET", "/v2/credentials/([^/]+)", CONTAINER_CREDENTIALS),
         ("GET", "/foundation-models", "ListFoundationModels"),
         ("GET", "/foundation-models/([^/]+)", "GetFoundationModel"),
         ("GET", "/foundation-model-availability/([^/]+)", "GetFoundationModelAvailability"),
@@ -164,11 +166,11 @@ class Emulator:
     async def _answer(self, call: Call) -> Response:
         if call.op == UNKNOWN:
             raise unknown_operation()
-        if not call.request.header("authorization"):
+        if not call.request.header("authorization") and call.op != CONTAINER_CREDENTIALS:
             raise missing_credentials()
         if len(call.request.body) > MAX_BODY_BYTES:  # before the signature: the end of the body was not kept
             raise body_too_large(MAX_BODY_BYTES)
-        if self._controls.keys:
+        if self._controls.keys and call.op != CONTAINER_CREDENTIALS:
             sigv4.verify(call.request, self._controls.keys, now=datetime.now(UTC))
         echoed: list[tuple[bytes, bytes]] = []
         if call.op == "InvokeModel":
@@ -185,6 +187,8 @@ class Emulator:
                     return await self._invoke(call, body, echoed)
                 case "ApplyGuardrail":
                     return self._apply_guardrail(call, body)
+                case "GetContainerCredentials":
+                    return container_credentials.answer(self._controls.keys)
             return self._control(call)
 
         struck = Struck(call.op, call.model, call.region, call.request.body, answer)

@@ -9,6 +9,8 @@ from typing import Any, Literal, cast
 
 from embedrock import model_list
 
+_QUOTA = ("requests_per_minute", "tokens_per_minute")
+
 Parse = Callable[[str, str], Any]  # a setting's text, and where it stands
 
 
@@ -45,6 +47,7 @@ def read(path: Path, parsers: Mapping[str, Parse], environ: Mapping[str, str]) -
     if not isinstance(root, yaml.MappingNode):
         raise SettingsError(f"{path}: the file must be a mapping of settings")
     values: dict[str, Any] = {}
+    unknown: list[str] = []
     theirs: dict[str, tuple[Any, Any]] = {}  # sections of LiteLLM's
     for key_node, value_node in root.value:
         name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
@@ -58,11 +61,18 @@ def read(path: Path, parsers: Mapping[str, Parse], environ: Mapping[str, str]) -
             values[name] = _read_aliases(value_node, path)
         elif name == "default_model_params":
             values[name] = read_defaults(_plain(value_node, f"{where}: {name}"), f"{where}: {name}")
+        elif name == "quotas":
+            values[name] = read_quotas(_plain(value_node, f"{where}: {name}"), f"{where}: {name}")
         elif name in parsers:
             values[name] = parsers[name](_scalar_or_list(value_node, f"{where}: {name}"), f"{where}: {name}")
         else:
-            raise SettingsError(f"{where}: unknown setting {name[:60]!r}")
-    return _from_litellm(theirs, environ, path) | values if theirs else values
+            unknown.append(f"{where}: unknown setting {name[:60]!r}")
+    if unknown and "model_list" not in theirs:
+        raise SettingsError(unknown[0])
+    if not theirs:
+        return values
+    found = _from_litellm(theirs, environ, path) | values
+    return found | {"notes": (*found["notes"], *unknown)}  # LiteLLM lets any key stand at the top
 
 
 def _from_litellm(sections: Mapping[str, tuple[Any, Any]], environ: Mapping[str, str], path: Path) -> dict[str, Any]:
@@ -133,6 +143,19 @@ def _read_mapping(node: Any, where: str) -> dict[str, str]:
     if node.id != "mapping" or any(k.id != "scalar" or v.id != "scalar" for k, v in node.value):
         raise SettingsError(f"{where} must be a mapping of names")
     return {k.value: v.value for k, v in node.value}
+
+
+def read_quotas(value: object, where: str) -> dict[str, tuple[float | None, float | None]]:
+    """Return requests and tokens a minute by names of models. Raises SettingsError unless `value` is that."""
+    quotas = {}
+    for name, limits in read_defaults(value, where).items():
+        if unknown := limits.keys() - set(_QUOTA):
+            raise SettingsError(f"{where}: {name[:60]}: unknown member {sorted(unknown)[0][:60]!r}")
+        for limit in limits.values():
+            if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < 1e9:
+                raise SettingsError(f"{where}: {name[:60]}: limits must be numbers above 0")
+        quotas[name] = (limits.get(_QUOTA[0]), limits.get(_QUOTA[1]))
+    return quotas
 
 
 def read_defaults(value: object, where: str) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@
     │   ├── NotFound            404  no such path
     │   │   └── ModelNotFound   404  no such model
     │   ├── MethodNotAllowed    405
+    │   ├── RequestTimeout      408
     │   ├── RequestTooLarge     413
     │   ├── UnsupportedMedia    415  a body that is not plain JSON
     │   └── ValidationError     422  a body of Bedrock's own shape that breaks its schema
@@ -18,6 +19,7 @@
     ├── InternalError           500  our fault
     ├── InvalidUpstream         502  Bedrock answered something that is no embedding
     ├── Unavailable             503  Bedrock's fault, or the way to it
+    │   ├── Overloaded          503  the gateway has as much to do as it can
     │   ├── ModelWarming        503  Bedrock is loading the model
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
     │   └── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
@@ -157,6 +159,13 @@ class MethodNotAllowed(BadRequest):
     status = 405
 
 
+class RequestTimeout(BadRequest):
+    """The body stopped coming."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class RequestTooLarge(BadRequest):
     """The body is over the gateway's limit."""
 
@@ -179,6 +188,7 @@ class UpstreamThrottled(EmbedrockError):
     code = "upstream_throttled"
     retry_after_s = 5
     retry = Retry.THROTTLE
+    of_tokens = False  # for its tokens, not for the number of requests
 
 
 class InternalError(EmbedrockError):
@@ -201,6 +211,13 @@ class Unavailable(EmbedrockError):
     status = 503
     code = "upstream_unavailable"
     retry_after_s = 2
+
+
+class Overloaded(Unavailable):
+    """The gateway has as much to do as it can; nothing was embedded."""
+
+    code = "overloaded"
+    retry_after_s = 1
 
 
 class ModelWarming(Unavailable):

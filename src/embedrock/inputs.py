@@ -42,6 +42,7 @@ DEFAULT_ENCODING: Final[EncodingName] = "cl100k_base"  # what clients use for mo
 _MAX_TOKENS: Final = 500_000  # of one input; the longest token has 128 characters
 _MAX_DECODED_CHARS: Final = 200_000_000  # of all inputs: token ids may stand for twenty times their own bytes
 _HEAVY_TOKENS: Final = 100_000
+_HEAVY_CHARS: Final = 2_000_000
 _MAX_PARTS: Final = 1000
 _PART_MEMBERS: Final = {"text": {"type", "text"}, "image_url": {"type", "image_url"}}
 
@@ -65,7 +66,7 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(
-    value: object, *, max_inputs: int, empty_as_space: bool = False, token_encoding: EncodingName = DEFAULT_ENCODING
+    value: object, max_inputs: int, empty_as_space: bool = False, token_encoding: EncodingName = DEFAULT_ENCODING
 ) -> Inputs:
     """Return the inputs in `value`, ready to be checked against a model.
 
@@ -92,10 +93,20 @@ def read_inputs(
 
 
 def is_heavy(value: object) -> bool:
-    """Return whether reading `value` takes so long that it is better done in a thread: many token ids."""
-    if not isinstance(value, list) or not value or type(value[0]) not in (int, list):
+    """Return whether reading `value` takes so long that it is better done in a thread: many letters or token ids."""
+    if isinstance(value, str):
+        return len(value) > _HEAVY_CHARS
+    if not isinstance(value, list):
         return False
-    return sum(len(item) if isinstance(item, list) else 1 for item in value) > _HEAVY_TOKENS
+    if len(value) > _HEAVY_TOKENS:
+        return True
+    size = 0
+    for item in value:
+        if isinstance(item, str):
+            size += len(item)
+        elif isinstance(item, list):
+            size += len(item) * (_HEAVY_CHARS // _HEAVY_TOKENS)
+    return size > _HEAVY_CHARS
 
 
 def _read_list(values: list[object], empty_as_space: bool, token_encoding: EncodingName) -> Inputs:

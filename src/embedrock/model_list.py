@@ -74,7 +74,7 @@ _ACCOUNT: Final = {
 _NOT_SUPPORTED: Final = re.compile(
     r"""
     (.+_)?costs?(_.+)? | regional_.+ | tiered_pricing | max_budget | budget_.+            # money
-    | [io]?[rt]pm | default_api_key_.+ | max_parallel_requests | weight | order           # routing and limits
+    | [io]tpm | default_api_key_.+ | max_parallel_requests | weight | order           # routing and limits
     | (additional|allowed)_.+ | (adaptive|complexity|quality)_router_.+ | use_.+ | fallbacks | max_fallbacks
     | .*timeout.* | .*retr(y|ies).* | cooldown_time | .*keepalive.* | region_name | ssl_verify
     | caching | cache | ttl | tags | tag_regex | metadata | user | guardrails | mock_.+   # requests
@@ -113,6 +113,8 @@ class Entry:
     params: Mapping[str, Any] = field(default_factory=dict)
     drop_params: bool | None = None
     usd_per_million_tokens: Decimal | None = None
+    rpm: float | None = None  # requests and tokens a minute that Bedrock lets the account have
+    tpm: float | None = None
 
 
 @dataclass(slots=True)
@@ -205,10 +207,12 @@ class _Reader:
                 account[_ACCOUNT[key]] = self._text_or_none(value, key) or None
             elif key == "aws_region_name":
                 options["region"] = self._region(value, key)
+            elif key in ("rpm", "tpm"):
+                options[key] = float(self._number(value, key))
             elif key == "drop_params":
                 options["drop_params"] = self._flag(value, key)
             elif key == "input_cost_per_token":
-                options["usd_per_million_tokens"] = self._price(value, key) * 1_000_000
+                options["usd_per_million_tokens"] = self._number(value, key) * 1_000_000
             elif _NOT_SUPPORTED.fullmatch(key):
                 if (key, value.value) not in _HOLDS_ANYWAY:
                     self.note(key_node, f"{key} is not supported")
@@ -298,14 +302,14 @@ class _Reader:
             raise ModelListError(f"{self._where(node)}: {name} must be true or false")
         return value
 
-    def _price(self, node: Any, name: str) -> Decimal:
-        price = Decimal(-1)
+    def _number(self, node: Any, name: str) -> Decimal:
+        number = Decimal(-1)
         if node.id == "scalar":
             with suppress(InvalidOperation):
-                price = Decimal(node.value)
-        if not price.is_finite() or price < 0:
-            raise ModelListError(f"{self._where(node)}: {name} must be a number of dollars")
-        return price
+                number = Decimal(node.value)
+        if not number.is_finite() or number < 0:
+            raise ModelListError(f"{self._where(node)}: {name} must be a number, 0 or more")
+        return number
 
     def _where(self, node: Any) -> str:
         return f"{self._file}:{node.start_mark.line + 1}"

@@ -25,6 +25,7 @@ from embedrock.model_list import Entry
 
 PREFIX = "EMBEDROCK_"
 DEFAULT_MODEL_PARAMS = "DEFAULT_MODEL_PARAMS"
+QUOTAS = PREFIX + "QUOTAS"
 
 #: Variables that other tools brought up, and that mean the same here.
 KEPT = {
@@ -38,12 +39,17 @@ KEPT = {
     DEFAULT_MODEL_PARAMS: (
         "JSON: any name of a model → its parameters, for requests that do not say; checked at start"
     ),
+    QUOTAS: (
+        "JSON: any name of a model → `requests_per_minute`, `tokens_per_minute`: what Bedrock lets the account have in "
+        "a region. Calls are paced to 95 % of it; what is not told is learned from the first throttle"
+    ),
 }
 #: What needs more than a line.
 ONLY_IN_FILE = {
     "aliases": "names of your own → another name; or a model with `params`, `drop_params` and `token_encoding`",
     "arns": "ARNs that do not tell their model → a name of the model",
     "model_list, general_settings, litellm_settings": "LiteLLM's, as far as they are about embeddings on Bedrock",
+    "quotas": "as EMBEDROCK_QUOTAS, which wins as a whole",
     "default_model_params": "as DEFAULT_MODEL_PARAMS, which wins as a whole",
 }
 
@@ -53,7 +59,7 @@ _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
-_OWN = {PREFIX + "CONFIG", PREFIX + "EMULATED", PREFIX + "METRICS_DIR"}
+_OWN = {QUOTAS, PREFIX + "CONFIG", PREFIX + "EMULATED", PREFIX + "METRICS_DIR", PREFIX + "WORKERS"}
 _OTHERS = (PREFIX + "EMULATOR_", PREFIX + "TEST_")
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
 
@@ -185,6 +191,9 @@ class Settings:
     aliases: Mapping[str, AliasSettings] = field(default_factory=dict)
     #: any name of a model → its parameters, when nobody else says; DEFAULT_MODEL_PARAMS, or in the file
     default_model_params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: any name of a model → requests and tokens a minute that Bedrock lets the account have; EMBEDROCK_QUOTAS, or in
+    #: the file
+    quotas: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     #: LiteLLM's `model_list`: names, each with a model, and perhaps credentials, of its own; only in the file
     entries: tuple[Entry, ...] = ()
     #: what LiteLLM's file says and this gateway does not do, with its line
@@ -204,6 +213,8 @@ class Settings:
     account: Account = field(default_factory=Account)
     #: Bedrock is the local emulator: no AWS credentials are looked for
     emulated: bool = False
+    #: how many processes share the port, and the quotas
+    workers: int = 1
     #: where the worker processes of one port keep their metrics; None: there is one process
     metrics_dir: str | None = None
 
@@ -248,9 +259,14 @@ def load(environ: Mapping[str, str]) -> Settings:
             raise SettingsError(f"{variable[:60]} is not a setting")
         values[name] = _parse(known[name], environ[variable], variable)
     if environ.get(DEFAULT_MODEL_PARAMS):
-        values["default_model_params"] = _json_defaults(environ[DEFAULT_MODEL_PARAMS])
+        values["default_model_params"] = config_file.read_defaults(
+            _json(DEFAULT_MODEL_PARAMS, environ[DEFAULT_MODEL_PARAMS]), DEFAULT_MODEL_PARAMS
+        )
+    if environ.get(QUOTAS):
+        values["quotas"] = config_file.read_quotas(_json(QUOTAS, environ[QUOTAS]), QUOTAS)
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
+    values["workers"] = _whole(1, 64)(environ.get(PREFIX + "WORKERS") or "1")
     values["metrics_dir"] = environ.get(PREFIX + "METRICS_DIR") or None
     if values["emulated"]:
         values["bearer_token"] = None
@@ -258,12 +274,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
-def _json_defaults(text: str) -> dict[str, dict[str, Any]]:
+def _json(variable: str, text: str) -> Any:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except ValueError:
-        raise SettingsError(f"{DEFAULT_MODEL_PARAMS} is not valid JSON") from None
-    return config_file.read_defaults(value, DEFAULT_MODEL_PARAMS)
+        raise SettingsError(f"{variable} is not valid JSON") from None
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from embedrock.accounts import Account
-from embedrock.catalog import Alias, Names, place
-from embedrock.errors import EmbedrockError, ModelNotFound
+from embedrock.catalog import Alias, Names, Target, place
+from embedrock.errors import EmbedrockError, ModelNotFound, UpstreamAuthFailed
 from embedrock.model_list import Entry
 from embedrock.service.defaults import Defaults
 from embedrock.service.embedder import Embedder, Options
 from embedrock.service.native import Native
+from embedrock.service.pacer import Quota
 from embedrock.service.s3_rules import S3Rules
+from embedrock.service.ways import Ways
 from embedrock.settings import Settings, SettingsError
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, endpoint
@@ -45,8 +47,22 @@ class Gateway:
     names: Names
     embedder: Embedder
     native: Native
+    s3: S3Rules
     metrics: Metrics
-    credentials: CredentialSource | None  # None: a Bedrock API key is used
+    credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
+
+    async def find_credentials(self) -> None:
+        """Return when some credentials are at hand. Raises UpstreamAuthFailed when nobody's are."""
+        missing: UpstreamAuthFailed | None = None
+        for keys in self.credentials:
+            try:
+                if keys is not None:
+                    await keys.get()
+                return
+            except UpstreamAuthFailed as exc:
+                missing = missing or exc
+        if missing is not None:
+            raise missing
 
 
 def names(settings: Settings) -> Names:
@@ -117,6 +133,31 @@ def _defaults(settings: Settings, found: Names) -> Defaults:
         raise SettingsError(str(exc)) from None
 
 
+def _quotas(settings: Settings, found: Names) -> Callable[[str, str], Quota]:
+    """Return the quota of a model at a place: that of LiteLLM's entries there, else the operator's for the model."""
+    of_model = {_known(found, name).spec.id: Quota(*limits) for name, limits in settings.quotas.items()}
+    at_place: dict[tuple[str, str], Quota] = {}
+    for entry in usable_entries(settings)[0]:
+        target = found.find(entry.name)
+        for way in (target, *target.others):
+            ours = way.account == _account_name(settings, entry.account) and entry.region in (None, way.region)
+            if ours and (entry.rpm or entry.tpm):
+                at_place[way.place, way.spec.id] = Quota(entry.rpm or None, entry.tpm or None)
+
+    def quota(place: str, model: str) -> Quota:
+        found = at_place.get((place, model)) or of_model.get(model) or Quota()
+        return found.shared_by(settings.workers)
+
+    return quota
+
+
+def _known(found: Names, name: str) -> Target:
+    try:
+        return found.find(name)
+    except EmbedrockError as exc:
+        raise SettingsError(f"quotas: {exc.message}") from None
+
+
 def _s3_rules(settings: Settings) -> S3Rules:
     """Return what callers may name in S3: one operator, or nobody, may name whatever the credentials can read."""
     shared = len(settings.api_key) > 1
@@ -129,6 +170,7 @@ def check(settings: Settings) -> Names:
         _tls(settings)
     found = names(settings)
     _defaults(settings, found)
+    _quotas(settings, found)
     return found
 
 
@@ -139,12 +181,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     defaults = _defaults(settings, found)
     credentials = _credentials(settings)
     metrics = Metrics(Path(settings.metrics_dir) if settings.metrics_dir else None)
-    tls = _tls(settings)
     async with AsyncExitStack() as stack:
         if settings.metrics_dir:
             sharing = asyncio.create_task(_share_metrics(metrics))
             stack.callback(sharing.cancel)
-        upstreams = _upstreams(settings, found, credentials, tls)
+        upstreams = _upstreams(settings, found, credentials)
         for upstream in upstreams.values():
             stack.callback(upstream.close)
         options = Options(
@@ -155,14 +196,14 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             pairs=settings.marengo_pair,
             s3=_s3_rules(settings),
         )
-        embedder = Embedder(found, upstreams, metrics, options, defaults)
-        native = Native(upstreams, metrics, timeout_s=settings.timeout_s)
-        yield Gateway(found, embedder, native, metrics, credentials)
+        ways = Ways(upstreams, _quotas(settings, found))
+        embedder = Embedder(found, ways, metrics, options, defaults)
+        native = Native(ways, metrics, timeout_s=settings.timeout_s)
+        others = (upstream.credentials for upstream in upstreams.values())
+        yield Gateway(found, embedder, native, options.s3, metrics, tuple(dict.fromkeys((credentials, *others))))
 
 
-def _upstreams(
-    settings: Settings, found: Names, credentials: CredentialSource | None, tls: ssl.SSLContext | None
-) -> dict[str, Bedrock]:
+def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:
     """Return the ways to Bedrock, by place: the gateway's own in each region, and those of entries."""
     own = Account(bearer=settings.bearer_token)
     ways = {("", region): own for region in found.regions}
@@ -170,10 +211,16 @@ def _upstreams(
         name = _account_name(settings, entry.account)
         for region in (entry.region,) if entry.region else found.regions:
             ways.setdefault((name, region), entry.account if name else own)
+    urls = {
+        (name, region): account.endpoint
+        or settings.runtime_url
+        or endpoint(region, fips=settings.fips, dual_stack=settings.dual_stack)
+        for (name, region), account in ways.items()
+    }
+    tls = _tls(settings) if any(url.startswith("https:") for url in urls.values()) else None
     upstreams = {}
     for (name, region), account in ways.items():
-        url = account.endpoint or settings.runtime_url
-        url = url or endpoint(region, fips=settings.fips, dual_stack=settings.dual_stack)
+        url = urls[name, region]
         if account.bearer and not url.startswith("https:"):
             raise SettingsError(f"{name or 'AWS_BEARER_TOKEN_BEDROCK'}: a key is not sent to an endpoint without https")
         keys = source(replace(account, region=account.region or region)) if name else credentials
@@ -195,9 +242,7 @@ def _credentials(settings: Settings) -> CredentialSource | None:
     return source(settings.account)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.runtime_url and settings.runtime_url.startswith("http:"):
-        return None
+def _tls(settings: Settings) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=settings.ca_bundle)
     except OSError:

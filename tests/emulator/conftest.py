@@ -137,7 +137,7 @@ def session_emulator() -> Iterator[Running]:
 
 @pytest.fixture
 def emulator(session_emulator: Running) -> Running:
-    """The session's emulator, with no fault on, no guardrail, any signature taken, and an empty journal."""
-    for collection in ("faults", "guardrails", "credentials", "journal"):
+    """The session's emulator, with no fault, guardrail, quota or latency, any signature taken, an empty journal."""
+    for collection in ("faults", "guardrails", "credentials", "quotas", "latency", "journal"):
         session_emulator.request("DELETE", f"/_emulator/{collection}")
     return session_emulator

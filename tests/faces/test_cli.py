@@ -382,3 +382,34 @@ def test_config_check_does_not_show_a_bad_key(run_embedrock: RunEmbedrock, tmp_p
 )
 def test_wrong_usage_is_one_line_and_2(run_embedrock: RunEmbedrock, arguments: list[str]) -> None:
     check_failed(run_embedrock(*arguments), 2)
+
+
+def test_plan_tells_calls_tokens_cost_and_time_without_a_region(run_embedrock: RunEmbedrock, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("".join(f"text number {i}\n" for i in range(200)) + "text number 7\n", encoding="utf-8")
+    quotas = '{"cohere.embed-v4": {"requests_per_minute": 2}}'
+
+    table = printed(run_embedrock("embed", "--plan", str(file), EMBEDROCK_QUOTAS=quotas))
+
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if "." in line.split(" ")[0]}
+    assert "201 texts, 200 different" in table
+    assert rows["amazon.titan-embed-text-v2:0"][:2] == ["200", "800"], "a call a text; four characters a token"
+    assert rows["cohere.embed-v4:0"][0] == "3", "96 texts a call"
+    assert rows["cohere.embed-v4:0"][3:6] == ["2", "min", "yours"]
+    assert len(rows) == 10
+
+
+def test_plan_of_one_model_is_one_line(run_embedrock: RunEmbedrock, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("a\nb\n", encoding="utf-8")
+
+    table = printed(run_embedrock("embed", "--plan", str(file), "--model", TITAN))
+
+    assert [line.split()[0] for line in table.splitlines() if "titan" in line] == [TITAN]
+
+
+def test_openais_name_is_told_its_setting(run_embedrock: RunEmbedrock) -> None:
+    ended = run_embedrock("embed", "a", "--model", "text-embedding-3-small", AWS_REGION="us-east-1")
+
+    assert ended.returncode == 1
+    assert b"EMBEDROCK_OPENAI_ALIASES=true" in ended.stderr

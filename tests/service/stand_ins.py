@@ -11,6 +11,8 @@ from embedrock.errors import EmbedrockError
 from embedrock.inputs import Fused, Inputs, Item
 from embedrock.media import Media, S3Object
 from embedrock.service.attempts import Patience
+from embedrock.service.pacer import Pacer
+from embedrock.service.ways import Way
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, Headers
 from embedrock.upstream.connection import Response
@@ -51,9 +53,10 @@ class Sent(NamedTuple):
 class StandIn(Bedrock):
     """A region whose answers are what `answer` makes of the calls, in turn; it raises those that are errors."""
 
-    def __init__(self, answer: Callable[[Sent], bytes | EmbedrockError]) -> None:
+    def __init__(self, answer: Callable[[Sent], bytes | EmbedrockError], latency_s: float = 0.0) -> None:
         super().__init__("us-east-1", "http://127.0.0.1:1", credentials=None, bearer="none")
         self._answer = answer
+        self._latency_s = latency_s
         self.sent: list[Sent] = []
         self.at_once = 0
         self._now = 0
@@ -72,7 +75,7 @@ class StandIn(Bedrock):
         self._now += 1
         self.at_once = max(self.at_once, self._now)
         try:
-            await asyncio.sleep(0)  # let others run, as a network does
+            await asyncio.sleep(self._latency_s)  # let others run, as a network does
             answer = self._answer(sent)
             if isinstance(answer, EmbedrockError):
                 raise answer
@@ -89,6 +92,11 @@ def in_turn(answers: Sequence[bytes | EmbedrockError]) -> StandIn:
 
 def patience() -> Patience:
     return Patience(Metrics(), 30.0)
+
+
+def way_to(upstream: Bedrock) -> Way:
+    """Return a way of which no quota is known."""
+    return Way(upstream, Pacer(), upstream.region)
 
 
 #: A picture of one pixel, and its bytes in base64.

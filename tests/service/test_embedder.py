@@ -22,6 +22,7 @@ from embedrock.errors import (
 from embedrock.service.defaults import Defaults
 from embedrock.service.embedder import Embedder, Options, Reply
 from embedrock.service.s3_rules import S3Rules
+from embedrock.service.ways import Ways
 from embedrock.telemetry import Metrics
 from embedrock.upstream.guardrail import Guardrail
 from embedrock.vectors import Array, Label, Segment
@@ -76,7 +77,7 @@ async def embed(
     """Return the reply, and the region with the calls it saw."""
     region = upstream or StandIn(bedrock)
     defaults = Defaults(NAMES, {ENGLISH: {"truncate": "END"}})
-    embedder = Embedder(NAMES, {"us-east-1": region}, Metrics(), options or Options(), defaults)
+    embedder = Embedder(NAMES, Ways({"us-east-1": region}), Metrics(), options or Options(), defaults)
     return await embedder.embed(model, value, **{"render": vectors.as_json} | asked), region
 
 
@@ -104,7 +105,7 @@ async def test_every_input_has_its_vector_in_order_from_calls_that_share_the_lan
 ) -> None:
     texts = ["x" * (index * 7 % 200 + 1) for index in range(200)]
 
-    reply, upstream = await embed(model, texts, options=Options(lanes=lanes))
+    reply, upstream = await embed(model, texts, options=Options(lanes=lanes, shares_calls=False))
 
     assert firsts(reply) == ([len("text")] * 200 if model == MARENGO_3 else [len(text) for text in texts])
     assert (reply.calls, len(upstream.sent), reply.labels) == (calls, calls, None)

@@ -25,7 +25,7 @@ from embedrock.service import guard
 from embedrock.service.guard import Guarded
 from embedrock.upstream.guardrail import Guardrail
 
-from .stand_ins import PNG, S3_PNG, Sent, StandIn, fused, in_turn, inputs_of, patience
+from .stand_ins import PNG, S3_PNG, Sent, StandIn, fused, in_turn, inputs_of, patience, way_to
 
 GUARDRAIL = Guardrail("abc123", "DRAFT")
 PATH = "/guardrail/abc123/version/DRAFT/apply"
@@ -37,7 +37,7 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def enforce(inputs: Inputs, upstream: StandIn) -> Guarded:
-    return await guard.enforce(inputs, GUARDRAIL, upstream, patience(), time.monotonic() + 60)
+    return await guard.enforce(inputs, GUARDRAIL, way_to(upstream), patience(), time.monotonic() + 60)
 
 
 def asked(sent: Sent) -> list[str]:

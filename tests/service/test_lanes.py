@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedrock.errors import BadRequest, Unavailable
+from embedrock.errors import BadRequest, InternalError, Unavailable
 from embedrock.service.lanes import in_lanes
 
 
@@ -104,6 +104,18 @@ async def test_second_failure_does_not_hide_the_first() -> None:
 
     with pytest.raises(Unavailable, match="first"):
         await in_lanes(range(2), 2, run)
+
+
+async def test_lane_that_was_given_up_by_something_else_is_no_orderly_end() -> None:
+    """A group of tasks would take it for one, and the answer would be shorter than the request."""
+
+    async def run(job: int) -> None:
+        if job == 3:
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+
+    with pytest.raises(InternalError):
+        await in_lanes(range(10), 3, run)
 
 
 async def test_caller_that_goes_away_stops_every_lane() -> None:

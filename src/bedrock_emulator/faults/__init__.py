@@ -18,6 +18,7 @@ from ..settings import BadSettingError, Settings
 from ..table import Names, Table, matches
 from .access_denied import AccessDenied
 from .bad_numbers import BadNumbers
+from .container_credentials import ContainerCredentials
 from .continue_100 import Continue100
 from .credentials import ExpiredToken, SignatureExpired, UnrecognizedClient
 from .dimensions import Dimensions
@@ -63,7 +64,7 @@ class Fault(Protocol):
 
 _FAULTS: tuple[type[Fault], ...] = (
     *(Throttle, ServiceQuotaExceeded, ServerError, ModelNotReady, ModelTimeout, ModelError, NotFound, AccessDenied),
-    *(ExpiredToken, UnrecognizedClient, SignatureExpired, GuardrailFault),
+    *(ExpiredToken, UnrecognizedClient, SignatureExpired, ContainerCredentials, GuardrailFault),
     *(LatencyShift, Hang, SlowBody, Continue100),
     *(Reset, FinMidBody, StaleKeepAlive, WrongContentLength, WrongContentType, TruncatedJson, GzipUnasked),
     *(VectorCount, Dimensions, BadNumbers, Zeros, Norm, Permuted, Foreign, Tokens),

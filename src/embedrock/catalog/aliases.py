@@ -32,6 +32,13 @@ def places_of(given: str | Alias | Sequence[Alias]) -> Sequence[Alias]:
     return (given,) if isinstance(given, Alias) else given
 
 
+def pool_of(name: str, aliases: Mapping[str, Alias]) -> str:
+    """Return the last alias of a chain: the one whose places serve the names before it too."""
+    while (model := aliases[name].model) in aliases and aliases[model].model != model and model != name:
+        name = model
+    return name
+
+
 def end_of_chain(name: str, aliases: Mapping[str, Alias]) -> Alias:
     """Return a chain of aliases as one: the model it ends at, and what the first alias to say something says.
 

@@ -25,13 +25,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from embedrock.catalog.aliases import Alias, end_of_chain, places_of, quote
+from embedrock.catalog.aliases import Alias, end_of_chain, places_of, pool_of, quote
 from embedrock.catalog.specs import MODELS, ModelSpec
 from embedrock.errors import BadRequest, EmbedrockError, ModelNotFound, ModelNotSupported
 from embedrock.tokens import EncodingName
 
 MAX_NAME_CHARS = 2048  # Bedrock's own limit for a model id (botocore service model, InvokeModel)
 _REMEMBERED = 1024
+_OPENAI_NAMES = frozenset({"text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"})
 _QUOTED_CHARS = 100
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -133,6 +134,7 @@ class Names:
         places = {name: places_of(places) for name, places in (aliases or {}).items()}
         given = {name: first for name, (first, *_) in places.items()}
         ends = {name: end_of_chain(name, given) for name in given}
+        self._pools = {name: pool_of(name, given) for name in ends}  # alias → the one whose places serve it
         self._more: dict[str, tuple[Alias, ...]] = {}  # alias → its other places
         self._add_arns(arns or {}, ends)
         self._add_aliases(ends)
@@ -213,7 +215,7 @@ class Names:
         alias = self._aliases.get(name)
         if alias is None:
             return self._locate(self._parse(name), name)
-        more = (self._locate(self._parse(place.model), name, place) for place in self._more.get(name, ()))
+        more = (self._locate(self._parse(place.model), name, place) for place in self._more.get(self._pools[name], ()))
         return replace(self._locate(self._parse(alias.model), name, alias), alias=alias, others=tuple(more))
 
     def _parse(self, name: str) -> _Parsed:
@@ -308,6 +310,9 @@ class Names:
         if "arn:" in name.lower():
             return ModelNotFound("The model does not exist.", param="model")
         message = f"The model {quote(name)} does not exist."
+        if name in _OPENAI_NAMES:
+            hint = "EMBEDROCK_OPENAI_ALIASES=true serves it by a model of its size; or give it an alias."
+            return ModelNotFound(f"{message} {hint}", param="model")
         if near := self._nearest(name):
             message += f" Did you mean {' or '.join(near)}?"
         else:

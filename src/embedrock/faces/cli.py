@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,7 @@ import typer
 
 from embedrock import __version__, settings
 from embedrock.errors import BadRequest, EmbedrockError, UpstreamAuthFailed
+from embedrock.faces import emulated
 from embedrock.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 
+_USUAL_MODEL = "amazon.titan-embed-text-v2:0"
+
 Emulated = Annotated[
     bool, typer.Option("--emulator", help="Use a local emulator instead of AWS; needs no credentials.")
 ]
@@ -57,6 +59,7 @@ class Format(StrEnum):
 def main() -> None:
     """Run the command line and exit."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.CRITICAL)  # its tracebacks hold what AWS said, ARNs and all
     try:
         code = app(standalone_mode=False)
     except _ClickException as exc:
@@ -128,7 +131,7 @@ def serve(
     from embedrock.faces import mcp as mcp_face
     from embedrock.faces.http import server
 
-    with _emulator_for(emulator) as emulator_url:
+    with emulated.running(emulator) as emulator_url:
         chosen = _settings(config)
         wiring.check(chosen)
         if chosen.mcp:
@@ -160,6 +163,7 @@ def emulator(
     options = ["--port", str(port)] if port is not None else []
     if latency_ms is not None:
         options += ["--latency-ms", str(latency_ms)]
+    emulated.require()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "bedrock_emulator", *options])  # noqa: S606
 
@@ -177,7 +181,7 @@ def mcp(config: ConfigFile = None, emulator: Emulated = False) -> None:
     mcp_face.require_sdk()
     from embedrock.faces.mcp import stdio
 
-    with _emulator_for(emulator):
+    with emulated.running(emulator):
         chosen = _settings(config)
         wiring.check(chosen)
         for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
@@ -190,12 +194,17 @@ def mcp(config: ConfigFile = None, emulator: Emulated = False) -> None:
 def embed(
     text: Annotated[list[str] | None, typer.Argument(help="Texts, one vector each.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file of texts, one a line; - is standard input.")] = None,
-    model: Annotated[str, typer.Option(help="Model or alias.")] = "amazon.titan-embed-text-v2:0",
+    model: Annotated[
+        str | None, typer.Option(help=f"Model or alias; {_USUAL_MODEL} when there is none, and all with --plan.")
+    ] = None,
     dimensions: Annotated[int | None, typer.Option(help="Numbers a vector, where the model has a choice.")] = None,
     format: Annotated[  # noqa: A002  # what the option is called
         Format | None, typer.Option(help="json (default), jsonl (a line a text) or npy (float32).")
     ] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="Print how near the texts are instead.")] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="Embed nothing: print calls, tokens, cost and time of this file, by model.")
+    ] = None,
     config: ConfigFile = None,
     emulator: Emulated = False,
 ) -> None:
@@ -203,9 +212,16 @@ def embed(
 
     embedrock embed "a red bicycle" "a blue bicycle" --similarity --emulator
     """
+    if plan is not None:
+        if text or file or similarity or emulator or format is not None:
+            raise _UsageError("--plan takes a file, and nothing to embed or print beside it.")
+        _print_plan(_lines(plan), None if model is None else [model], config)
+        return
     texts = [*(text or []), *(_lines(file) if file else [])]
+    if file and not texts:
+        raise SettingsError(f"{file}: the file is empty")
     if not texts:
-        raise _UsageError("No text: give some, or --file.")
+        raise _UsageError("No text: give some, or --file; --file - reads standard input.")
     if similarity and format is not None:
         raise _UsageError("--similarity prints a table and takes no --format.")
     if format is Format.npy and sys.stdout.isatty():
@@ -214,9 +230,9 @@ def embed(
     from embedrock.faces import show
 
     render: Render[Any] = vectors.as_float32 if similarity or format is Format.npy else vectors.as_json
-    with _emulator_for(emulator):
+    with emulated.running(emulator):
         chosen = _settings(config)
-        rows, tokens = asyncio.run(_embed(chosen, texts, model, dimensions, render))
+        rows, tokens = asyncio.run(_embed(chosen, texts, model or _USUAL_MODEL, dimensions, render))
     if similarity:
         print(show.similarity_table(texts, rows))
         if emulator:
@@ -227,8 +243,23 @@ def embed(
         for index, row in enumerate(rows):
             print(f'{{"index":{index},"embedding":{show.json_text(row)}}}')
     else:
-        print(f'{{"model":{msgspec.json.encode(model).decode()},"tokens":{tokens},"embeddings":[')
+        print(f'{{"model":{msgspec.json.encode(model or _USUAL_MODEL).decode()},"tokens":{tokens},"embeddings":[')
         print(",\n".join(map(show.json_text, rows)) + "]}")
+
+
+def _print_plan(texts: Sequence[str], models: Sequence[str] | None, config: Path | None) -> None:
+    from embedrock import wiring
+    from embedrock.faces import estimate, show
+
+    if not texts:
+        raise SettingsError("the file is empty")
+    chosen = _settings(config)
+    if not chosen.regions:
+        chosen = dataclasses.replace(chosen, regions=("us-east-1",))  # nobody is called, and prices are of there
+    rows = estimate.estimates(texts, wiring.check(chosen), chosen.quotas, models)
+    print(f"{len(texts):,} texts, {len(set(texts)):,} different. Tokens are about a quarter of the characters.")
+    print("The quota is yours (EMBEDROCK_QUOTAS), or what a new account was seen to have.\n")
+    print(show.estimates_table(rows))
 
 
 @app.command()
@@ -239,7 +270,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="As GET /v1/mode
     from embedrock.wire import openai
 
     if as_json:
-        print(openai.encode_models(MODELS.values(), _settings(None).max_inputs).decode())
+        print(openai.encode_models(MODELS.items(), _settings(None).max_inputs).decode())
     else:
         print(show.models_table(MODELS.values()))
 
@@ -258,7 +289,7 @@ def doctor(
     from embedrock import wiring
     from embedrock.faces.doctor import examine
 
-    with _emulator_for(emulator):
+    with emulated.running(emulator):
         chosen = _settings(config)
         for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
             print(f"embedrock: {note}", file=sys.stderr)
@@ -278,6 +309,8 @@ def config_check(config: ConfigFile = None) -> None:
     chosen = _settings(config)
     for setting in settings.documented():
         value = getattr(chosen, setting.name)
+        if value == ():
+            value = "none"
         if setting.metadata["secret"]:
             value = f"{len(value)} set" if value else "none"
         elif isinstance(value, bool):
@@ -285,15 +318,24 @@ def config_check(config: ConfigFile = None) -> None:
         print(f"EMBEDROCK_{setting.name.upper():<16} {value!s:<12} {setting.metadata['help']}")
     print(f"Bedrock   {_upstream(chosen, None)}")
     for alias, model in chosen.aliases.items():
-        print(f"Alias     {alias} is {model.model}")
+        print(f"Alias     {alias} is {model.model}{_shown(model.params)}")
+    for name, members in chosen.default_model_params.items():
+        print(f"Defaults  {name}{_shown(members)}")
+    for name, (requests, tokens) in chosen.quotas.items():
+        print(f"Quota     {name}: {requests or 'unknown'} requests, {tokens or 'unknown'} tokens a minute")
     print(f"ARNs      {len(chosen.arns)} with a model behind them")
     print(f"Regions   {', '.join(wiring.check(chosen).regions)}")
     entries, notes = wiring.usable_entries(chosen)
     for entry in entries:
-        print(f"Model     {entry.name} is {entry.model}")
+        where = f" in {entry.region}" if entry.region else ""
+        print(f"Model     {entry.name} is {entry.model}{where}{_shown(entry.params)}")
     for note in (*chosen.notes, *notes):
         print(f"Note      {note}")
     print("The configuration is good.")
+
+
+def _shown(params: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value}" for name, value in params.items())
 
 
 def _settings(config: Path | None) -> Settings:
@@ -341,27 +383,3 @@ def _lines(file: Path) -> list[str]:
     if "" in lines:
         raise SettingsError(f"{file}:{lines.index('') + 1}: the line is empty, and an empty text has no vector")
     return lines
-
-
-@contextmanager
-def _emulator_for(wanted: bool) -> Iterator[str | None]:
-    """Run an emulator as a child for as long as the context lasts, and point the environment at it."""
-    if not wanted:
-        yield None
-        return
-    port = os.environ.get("EMBEDROCK_EMULATOR_PORT", "0")
-    # The child stops when its standard input closes: also when this process is killed.
-    command = [sys.executable, "-m", "bedrock_emulator", "--port", port, "--exit-with-parent"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603
-        assert child.stdin is not None and child.stdout is not None  # noqa: S101  # both are pipes
-        try:
-            first = child.stdout.readline()
-            url = first.rpartition(" ")[2].strip()
-            if not url.startswith("http"):
-                raise SettingsError("the emulator did not start; is embedrock[emulator] installed?")
-            os.environ["EMBEDROCK_EMULATED"] = "true"
-            os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = url
-            yield url
-        finally:
-            child.stdin.close()
-            child.terminate()

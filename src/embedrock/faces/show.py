@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedrock.catalog import ModelSpec
+from embedrock.faces.estimate import Estimate
 from embedrock.vectors import Array
 
 _LABEL_CHARS = 44
@@ -47,6 +48,26 @@ def models_table(specs: Iterable[ModelSpec]) -> str:
                 str(price) if price is not None else "",
             )
         )
+    return _aligned(rows)
+
+
+def estimates_table(rows: Iterable[Estimate]) -> str:
+    """Return one line a model: calls, tokens, dollars, time at the quota."""
+    table = [("model", "calls", "tokens", "$", "time at the quota", "quota", "too long")]
+    for row in rows:
+        time = "unknown" if row.minutes is None else _duration(row.minutes)
+        late = str(row.too_long) if row.too_long else ""
+        table.append((row.model, f"{row.calls:,}", f"{row.tokens:,}", f"{row.usd:.6f}", time, row.quota, late))
+    return _aligned(table)
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -23,4 +23,9 @@ def header_tokens(headers: Mapping[bytes, bytes]) -> int | None:
     Source: seen in live answers for Titan, Cohere and Nova; the sum over all inputs of the call.
     """
     value = headers.get(b"x-amzn-bedrock-input-token-count", b"")
-    return int(value) if value.isdigit() else None
+    return counted(int(value)) if value.isdigit() and len(value) < 20 else None
+
+
+def counted(value: object) -> int | None:
+    """Return a count of tokens, or None when it is none that can be: no call reads a thousand million."""
+    return value if type(value) is int and 0 <= value < 1_000_000_000 else None

@@ -65,6 +65,11 @@ class Wanted:
     scale: bool = False  # we bring vectors to length 1, because the model has no switch for it
     cut: Literal["start", "end"] | None = None  # where a text that is too long may be cut
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What is the same for requests that may share a call: all that goes into its body."""
+        return (self.dimensions, self.asked, self.kind, self.size, *sorted(self.values.items()))
+
 
 @dataclass(frozen=True)
 class Table:

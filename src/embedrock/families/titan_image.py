@@ -15,7 +15,7 @@ import msgspec
 
 from embedrock.catalog import ModelSpec
 from embedrock.errors import BadRequest, InvalidUpstream
-from embedrock.families.answer import Answer, header_tokens
+from embedrock.families.answer import Answer, counted, header_tokens
 from embedrock.families.parameters import Table, Wanted
 from embedrock.families.raw import json_string
 from embedrock.inputs import Fused, Item
@@ -68,5 +68,5 @@ def parse_response(
     array = bytes(answer.embedding)
     if answer.message or not array:
         raise InvalidUpstream("The model reported an error in place of a vector.")
-    tokens = answer.inputTextTokenCount
+    tokens = counted(answer.inputTextTokenCount)
     return Answer([array], header_tokens(headers) if tokens is None else tokens)

@@ -17,7 +17,7 @@ import msgspec
 
 from embedrock.catalog import ModelSpec
 from embedrock.errors import InvalidUpstream
-from embedrock.families.answer import Answer, header_tokens
+from embedrock.families.answer import Answer, counted, header_tokens
 from embedrock.families.parameters import NORMALIZE_SWITCH, Table, Wanted, one_type
 from embedrock.inputs import Item
 from embedrock.vectors import BROKEN_JSON
@@ -66,7 +66,7 @@ def parse_response(
     if start and end:
         # Copied out, so that the rest of the answer, which is more than half, can go.
         array = bytes(body[start.end() : body.find(b"]", start.end()) + 1])
-        tokens: int | None = int(end[1])
+        tokens = counted(int(end[1]))
     else:
         array, tokens = _parse_in_full(body, wanted.kind)
     return Answer([array], header_tokens(headers) if tokens is None else tokens)
@@ -81,4 +81,4 @@ def _parse_in_full(body: bytes | bytearray, kind: str) -> tuple[bytes, int | Non
     array = bytes(answer.embedding if kind == "float" else by_type.binary)
     if not array:
         raise InvalidUpstream("Bedrock's answer holds no vector of the type asked for.")
-    return array, answer.inputTextTokenCount
+    return array, counted(answer.inputTextTokenCount)

@@ -42,7 +42,7 @@ class Defaults:
         self._drop = drop_params
         self._by_model: dict[str, Mapping[str, object]] = {}  # id → checked
         self._by_alias: dict[str, Mapping[str, object]] = {}  # alias → checked
-        self._usual: dict[tuple[Target, int | None], Wanted] = {}
+        self._usual: dict[tuple[str, int | None], Wanted] = {}
         for name, members in (by_model or {}).items():
             if names is None:
                 raise ValueError(f"defaults of {name[:60]!r}: there are no names")
@@ -72,7 +72,7 @@ class Defaults:
         Raises BadRequest naming the parameter that is unknown, wrong, or not offered by the model.
         """
         if not params:  # nearly always
-            key = (target, dimensions)
+            key = (target.name, dimensions)
             found = self._usual.get(key)
             if found is None:
                 found = self._resolve(target, family, dimensions, ())

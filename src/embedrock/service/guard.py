@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from embedrock.errors import BadRequest, ContentBlocked, InvalidUpstream, ModelAccessDenied, NotFound
 from embedrock.inputs import Fused, Inputs, Item
-from embedrock.service.attempts import Patience
+from embedrock.service.attempts import Call, Patience
 from embedrock.service.lanes import in_lanes
-from embedrock.upstream.bedrock import Bedrock
+from embedrock.service.ways import Way
 from embedrock.upstream.guardrail import Guardrail, Verdict, build_request, parse_response
 
 LABEL: Final = "guardrail"  # in place of the model, in the metrics
@@ -34,9 +34,7 @@ class Guarded(NamedTuple):
     calls: int
 
 
-async def enforce(
-    inputs: Inputs, guardrail: Guardrail, upstream: Bedrock, patience: Patience, deadline: float
-) -> Guarded:
+async def enforce(inputs: Inputs, guardrail: Guardrail, way: Way, patience: Patience, deadline: float) -> Guarded:
     """Return the inputs as the guardrail lets them through.
 
     Raises ContentBlocked when it blocks one, BadRequest when there is no such guardrail or an input is no text,
@@ -51,7 +49,7 @@ async def enforce(
     async def ask(batch: Sequence[_Place]) -> None:
         nonlocal calls
         texts = [place.text for place in batch]
-        verdict, attempts = await _verdict(texts, guardrail, upstream, patience, deadline)
+        verdict, attempts = await _verdict(texts, guardrail, way, patience, deadline)
         calls += attempts
         policies.update(verdict.policies)
         if verdict.blocked:
@@ -114,17 +112,22 @@ def _batches(places: Sequence[_Place]) -> Iterator[list[_Place]]:
 
 
 async def _verdict(
-    texts: Sequence[str], guardrail: Guardrail, upstream: Bedrock, patience: Patience, deadline: float
+    texts: Sequence[str], guardrail: Guardrail, way: Way, patience: Patience, deadline: float
 ) -> tuple[Verdict, int]:
+    """Return what the guardrail says, and the number of attempts it took."""
     body = build_request(texts)
+    attempts = 0
 
-    async def send(timeout_s: float) -> Verdict:
-        return await upstream.post(
+    async def send(way: Way, timeout_s: float) -> Verdict:
+        nonlocal attempts
+        attempts += 1
+        return await way.upstream.post(
             guardrail.path, body, lambda response: parse_response(response.body, texts), timeout_s=timeout_s
         )
 
     try:
-        return await patience.call(send, label=LABEL, region=lambda: upstream.region, deadline=deadline)
+        verdict, _ = await patience.call((way,), Call(send, lambda _: None, LABEL, deadline))
+        return verdict, attempts
     except ModelAccessDenied as exc:
         raise ModelAccessDenied(
             "The gateway's AWS credentials may not use this guardrail: the IAM action is bedrock:ApplyGuardrail.",

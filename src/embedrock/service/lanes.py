@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from embedrock.errors import InternalError
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,13 @@ async def in_lanes(jobs: Iterable[T], lanes: int, run: Callable[[T], Awaitable[N
 
     async def lane() -> None:
         for job in waiting:
-            await run(job)
+            try:
+                await run(job)
+            except asyncio.CancelledError as exc:
+                task = asyncio.current_task()
+                if task is not None and not task.cancelling():  # a group would take it for an orderly end
+                    raise InternalError("A call was given up.") from exc
+                raise
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,10 +13,11 @@ from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import InvalidUpstream
 from embedrock.families.answer import header_tokens
-from embedrock.service.attempts import Patience
-from embedrock.service.embedder import estimate_tokens
+from embedrock.service.attempts import Call, Patience, choose
+from embedrock.service.calls import estimate_tokens
+from embedrock.service.ways import Way, Ways
 from embedrock.telemetry import Metrics
-from embedrock.upstream.bedrock import Bedrock, Headers
+from embedrock.upstream.bedrock import Headers
 from embedrock.upstream.connection import Response
 from embedrock.vectors import BROKEN_JSON
 
@@ -38,14 +39,11 @@ class _Counted(msgspec.Struct):
 class Native:
     """Calls models with bodies that are theirs already."""
 
-    def __init__(
-        self, upstreams: Mapping[str, Bedrock], metrics: Metrics, *, timeout_s: float, attempt_timeout_s: float = 30.0
-    ) -> None:
-        self._upstreams = upstreams
+    def __init__(self, ways: Ways, metrics: Metrics, *, timeout_s: float, attempt_timeout_s: float = 30.0) -> None:
+        self._ways = ways
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._patience = Patience(metrics, attempt_timeout_s)
-        self._turns: dict[str, int] = {}  # of pools, by name
 
     async def invoke(
         self,
@@ -56,34 +54,31 @@ class Native:
         images: int = 0,
         headers: Headers = (),
         timeout_s: float | None = None,
+        caller: str = "",
     ) -> NativeReply:
         """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
         deadline = time.monotonic() + min(self._timeout_s, timeout_s or self._timeout_s)
-        place = target
+        calls = 0
 
-        def send(timeout_s: float) -> Awaitable[tuple[bytes, int | None]]:
-            nonlocal place
-            place = self._next_place(target)
-            return self._upstreams[place.place].invoke(
-                place.invoke_id, body, _take, headers=headers, timeout_s=timeout_s
-            )
+        def send(way: Way, timeout_s: float) -> Awaitable[tuple[bytes, int | None]]:
+            nonlocal calls
+            calls += 1
+            return way.upstream.invoke(way.invoke_id, body, _take, headers=headers, timeout_s=timeout_s)
 
-        (answer, tokens), calls = await self._patience.call(
-            send, label=target.spec.id, region=lambda: place.region, deadline=deadline
-        )
-        counted = tokens if tokens is not None else sum(map(estimate_tokens, texts))
+        ways = self._ways.of(target)
+        estimate = sum(map(estimate_tokens, texts))
+        choose(ways, estimate).pacer.admit(1, estimate, deadline, caller=caller)
+        call = Call(send, _spent, target.spec.id, deadline, estimate, caller)
+        (answer, tokens), way = await self._patience.call(ways, call)
+        counted = tokens if tokens is not None else estimate
         self._metrics.embedded(target.spec.id, max(1, len(texts), images), counted, reported=tokens is not None)
         price = target.alias.usd_per_million_tokens if target.alias else None
         cost = cost_usd(target.spec, Billed(counted, len(texts), images), price)
-        return NativeReply(answer, cost, tokens is not None, calls, place.region)
+        return NativeReply(answer, cost, tokens is not None, calls, way.region)
 
-    def _next_place(self, target: Target) -> Target:
-        """Return the places of a pool in turn, at each attempt: where one throttles, another may not."""
-        if not target.others:
-            return target
-        places = (target, *target.others)
-        turn = self._turns[target.name] = (self._turns.get(target.name, -1) + 1) % len(places)
-        return places[turn]
+
+def _spent(found: tuple[bytes, int | None]) -> int | None:
+    return found[1]
 
 
 def _take(response: Response) -> tuple[bytes, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from embedrock.errors import S3AccessDenied
@@ -24,6 +25,11 @@ class S3Rules:
                 if isinstance(part, S3Object) and not self._allows(part.uri):
                     param = inputs.param(index)
                     raise S3AccessDenied(f"'{param}' is in no place in S3 that this gateway may read.", param=param)
+
+    def check_uris(self, uris: Iterable[str]) -> None:
+        """Raise S3AccessDenied when one of the URIs, in a body of Bedrock's own, lies outside."""
+        if self.prefixes is not None and not all(map(self._allows, uris)):
+            raise S3AccessDenied("The body names an object in no place in S3 that this gateway may read.")
 
     def _allows(self, uri: str) -> bool:
         # At a slash: s3://media must not open s3://media-of-others.

@@ -74,7 +74,10 @@ def to_error(status: int, name: str, text: str, original_status: int | None = No
     """
     match name:
         case "ThrottlingException":
-            return _by_status(429)
+            error = _by_status(429)
+            if isinstance(error, UpstreamThrottled):
+                error.of_tokens = "too many tokens" in text.lower()
+            return error
         case "ModelNotReadyException":
             return ModelWarming("Bedrock is still loading this model.")
         case "ModelTimeoutException":

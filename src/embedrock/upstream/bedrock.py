@@ -78,7 +78,7 @@ class Bedrock:
         self._prefix = parts.path.rstrip("/")
         self._host = shown if port == (443 if secure else 80) else f"{shown}:{port}"
         self._pool = Pool(host, port, tls=(tls or ssl.create_default_context()) if secure else None)
-        self._credentials = credentials
+        self.credentials = credentials
         self._bearer = bearer
         self._clock = clock
         self._invocations: dict[tuple[str, Headers], _Call] = {}  # by model
@@ -106,10 +106,10 @@ class Bedrock:
         if timeout_s <= 0:
             raise UpstreamTimeout("The request's time is up.")
         give_up = time.monotonic() + timeout_s
-        if self._credentials is None:
+        if self.credentials is None:
             response = await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s)
         else:
-            source = self._credentials
+            source = self.credentials
             credentials = source.fresh() or await _in_time(source.get(), give_up)
             digest = _digest(body) if len(body) <= _HASHED_HERE_BYTES else await asyncio.to_thread(_digest, body)
             response = await self._send(call, body, digest, credentials, give_up)

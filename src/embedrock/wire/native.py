@@ -35,6 +35,7 @@ class NativeRequest(NamedTuple):
     body: bytes
     texts: tuple[str, ...]
     images: int
+    objects: tuple[str, ...] = ()  # URIs in S3
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,8 @@ def decode_request(family: str, members: Mapping[str, Any]) -> NativeRequest:
         _validate(schema, members)
         if schema.cuts and "images" not in members:  # AWS's pages disagree on its default, and some say END
             members = {"truncate": "NONE", **members}
-    texts, images = _count(members)
-    return NativeRequest(_encode(members), tuple(texts), images)
+    texts, images, objects = _count(members)
+    return NativeRequest(_encode(members), tuple(texts), images, tuple(objects))
 
 
 def _validate(schema: _Schema, members: Mapping[str, Any]) -> None:
@@ -180,14 +181,17 @@ def _validate(schema: _Schema, members: Mapping[str, Any]) -> None:
             raise ValidationError(f"'{name}' must be {wrong}.", param=name)
 
 
-def _count(members: Mapping[str, Any]) -> tuple[list[str], int]:
-    """Return the texts of a body of any family, and the number of its images."""
+def _count(members: Mapping[str, Any]) -> tuple[list[str], int, list[str]]:
+    """Return the texts of a body of any family, the number of its images, and the objects in S3 that it names."""
     texts: list[str] = []
+    objects: list[str] = []
     images = 0
     left: list[tuple[str, Any]] = list(members.items())
     while left:  # no recursion: a body may be as deep as it likes
         name, value = left.pop()
-        if name in _IMAGES:
+        if name == "uri":
+            objects.append(str(value))
+        elif name in _IMAGES:
             images += len(value) if isinstance(value, list) else 1
         elif isinstance(value, dict):
             left += value.items()
@@ -195,7 +199,7 @@ def _count(members: Mapping[str, Any]) -> tuple[list[str], int]:
             left += ((name, item) for item in value)
         elif name in _TEXTS and isinstance(value, str):
             texts.append(value)
-    return texts, images
+    return texts, images, objects
 
 
 def _encode(members: Mapping[str, Any]) -> bytes:

@@ -165,9 +165,9 @@ def encode_error(error: EmbedrockError) -> bytes:
     return msgspec.json.encode({"error": members})
 
 
-def encode_models(specs: Iterable[ModelSpec], max_inputs: int) -> bytes:
-    """Return the answer of `GET /v1/models`; `max_inputs` is what a request may hold."""
-    data = [_model_object(spec.id, spec, max_inputs) for spec in specs]
+def encode_models(models: Iterable[tuple[str, ModelSpec]], max_inputs: int) -> bytes:
+    """Return the answer of `GET /v1/models`: each name with its model; `max_inputs` is what a request may hold."""
+    data = [_model_object(name, spec, max_inputs) for name, spec in models]
     return msgspec.json.encode({"object": "list", "data": data})
 
 

@@ -19,6 +19,7 @@ from embedrock.errors import BadRequest
 LARGE_BYTES: Final = 256_000
 _MOST_MEMBERS: Final = 1_000  # of one object
 _MOST_CONTAINERS: Final = 200_000  # arrays and objects in a document
+_MANY: Final = 10_000  # values of an array that are worth a look before they are made
 _DEEPEST: Final = 64
 
 
@@ -89,6 +90,9 @@ class _Large:
         return self._object(document, _DEEPEST)
 
     def _object(self, document: Any, deepest: int) -> dict[str, Any]:
+        if deepest < 0:
+            raise BadRequest("The body is nested too deeply.", code="invalid_json")
+        self._count(len(document))
         if len(document) > _MOST_MEMBERS:
             raise BadRequest(f"An object of the body has more than {_MOST_MEMBERS} members.", code="invalid_json")
         # Not by items(), which makes everything at once.
@@ -106,10 +110,18 @@ class _Large:
             return []
         if deepest < 0:
             raise BadRequest("The body is nested too deeply.", code="invalid_json")
-        if not isinstance(value[0], simdjson.Array | simdjson.Object):
-            # Texts, or token ids: made at once. What is nested behind them is refused by who reads the input.
-            return value.as_list()
-        self._containers += len(value)
+        if isinstance(value[0], simdjson.Array | simdjson.Object):
+            self._count(len(value))
+            return [self._value(item, deepest - 1) for item in value]
+        # Texts, or token ids: made at once. What is nested behind the first would be made uncounted.
+        if len(value) > _MANY and any(isinstance(item, simdjson.Array | simdjson.Object) for item in value):
+            raise BadRequest("An array of the body mixes values and arrays or objects.", code="invalid_json")
+        made = value.as_list()
+        if {list, dict} & {*map(type, made)}:
+            self._count(len(made))
+        return made
+
+    def _count(self, containers: int) -> None:
+        self._containers += containers
         if self._containers > _MOST_CONTAINERS:
             raise BadRequest("The body holds too many arrays and objects.", code="invalid_json")
-        return [self._value(item, deepest - 1) for item in value]

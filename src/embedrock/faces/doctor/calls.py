@@ -46,9 +46,9 @@ class _Way(Bedrock):
 
     async def _attempt(self, call: Any, body: bytes, parse: Callable[[Response], T], timeout_s: float) -> T:
         give_up = time.monotonic() + timeout_s
-        if self._credentials is None:
+        if self.credentials is None:
             return parse(await self._pool.request(self._with_bearer(call, body), timeout_s=timeout_s))
-        credentials = await self._credentials.get()
+        credentials = await self.credentials.get()
         return parse(await self._send(call, body, sha256(body).hexdigest(), credentials, give_up))
 
 

@@ -9,22 +9,27 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from random import getrandbits
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from embedrock.errors import (
+    BadRequest,
     ContentBlocked,
     EmbedrockError,
     InternalError,
     MethodNotAllowed,
+    Overloaded,
+    RequestTimeout,
     RequestTooLarge,
     Unauthenticated,
     UnsupportedMedia,
 )
 from embedrock.faces.http import headers as header
+from embedrock.faces.http.bodies import Bodies
 from embedrock.faces.http.handlers import AZURE, Route, Serving, find_route
 from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, whole
 from embedrock.settings import Settings
@@ -53,6 +58,7 @@ class App:
         self.settings = settings
         self._key_digests = frozenset(sha256(key.encode()).digest() for key in settings.api_key)
         self._gateway: Gateway | None = None
+        self._bodies = Bodies()
         self._mcp: Route | None = None
 
     @property
@@ -74,8 +80,7 @@ class App:
     async def _look_for_credentials(self) -> None:
         """Say at start what every request would fail with, and have the first one find them ready."""
         try:
-            if self.gateway.credentials is not None:
-                await self.gateway.credentials.get()
+            await self.gateway.find_credentials()
         except EmbedrockError as exc:
             _log.warning("%s: %s", exc.code, exc.explained())
 
@@ -113,14 +118,19 @@ class App:
     async def _handle(self, scope: Scope, receive: Receive, request_id: bytes) -> tuple[Route, Answer]:
         """Return what answers the request, and the answer, whatever happens. Raises Hangup."""
         path = scope["raw_path"].decode("latin-1")
-        request = Request(scope["method"], path, dict(scope["headers"]), scope["headers"], receive)
+        headers = dict(scope["headers"])
+        room = self._bodies.room(headers, self.settings.max_body_bytes)
+        request = Request(scope["method"], path, headers, scope["headers"], receive, room)
         route = self._mcp if self._mcp is not None and path == MCP_PATH else find_route(path)
         try:
             if route.needs_key and self._key_digests:
-                self._check_key(request.raw_headers, azure=route is AZURE)
+                request = request._replace(caller=self._check_key(request.raw_headers, azure=route is AZURE))
+            elif route.needs_key:
+                _check_origin(headers)
             if request.method not in route.methods:
                 raise MethodNotAllowed(f"This path takes {route.methods[0]}.")
-            return route, await route.handler(Serving(self.settings, self.gateway), request)
+            with room:
+                return route, await route.handler(Serving(self.settings, self.gateway), request)
         except EmbedrockError as exc:
             if exc.status >= 500:
                 _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.explained())
@@ -133,7 +143,8 @@ class App:
             _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
             return route, _error(InternalError("Something went wrong in the gateway."), route)
 
-    def _check_key(self, headers: Iterable[tuple[bytes, bytes]], *, azure: bool) -> None:
+    def _check_key(self, headers: Iterable[tuple[bytes, bytes]], *, azure: bool) -> str:
+        """Return what stands for the key from here on. Raises Unauthenticated."""
         sent = [value for name, value in headers if name == b"authorization"]
         if azure:  # whose clients send the bare key in a header of its own
             sent += [b"Bearer " + value for name, value in headers if name == b"api-key"]
@@ -141,8 +152,17 @@ class App:
             raise Unauthenticated("No API key was sent. Send it as 'Authorization: Bearer <key>'.")
         scheme, _, key = sent[0].partition(b" ")
         # Digests are compared, not keys: how long it takes tells nothing about a key.
-        if len(sent) > 1 or scheme.lower() != b"bearer" or sha256(key).digest() not in self._key_digests:
-            raise Unauthenticated("The API key is not one of this gateway.", code="invalid_api_key")
+        digest = sha256(key)
+        if len(sent) > 1 or scheme.lower() != b"bearer" or digest.digest() not in self._key_digests:
+            raise Unauthenticated("Incorrect API key provided: it is not one of this gateway.", code="invalid_api_key")
+        return digest.hexdigest()[:16]
+
+
+def _check_origin(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse web pages where no key is asked for: a page whose name is made to lead here could spend the account."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin and urlsplit(origin).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise BadRequest("Web pages of elsewhere may not use a gateway without keys.", code="invalid_header_value")
 
 
 @asynccontextmanager
@@ -172,6 +192,6 @@ def _error(error: EmbedrockError, route: Route) -> Answer:
         headers.append((header.ALLOW, ", ".join(route.methods).encode()))
     if isinstance(error, ContentBlocked) and error.outcome is not None:
         headers.append((header.GUARDRAIL, error.outcome.encode()))
-    if isinstance(error, RequestTooLarge | UnsupportedMedia):
+    if isinstance(error, RequestTooLarge | RequestTimeout | UnsupportedMedia | Overloaded):
         headers.append(CLOSE)  # the rest of the body, which may still wait for our leave, is not worth reading
     return answer

@@ -17,6 +17,8 @@ from embedrock.errors import (
     ModelNotSupported,
     ModelWarming,
     NotFound,
+    Overloaded,
+    RequestTimeout,
     RequestTooLarge,
     S3AccessDenied,
     Unauthenticated,
@@ -117,7 +119,8 @@ DOCUMENTED: Final = (
     Documented(
         BadRequest,
         "invalid_header_value",
-        "one of Bedrock's headers has a value it cannot have, stands twice, or lacks its partner",
+        "one of Bedrock's headers has a value it cannot have, stands twice, or lacks its partner; at `/mcp`, also Host "
+        "and Origin",
         "fix the header that `param` names",
     ),
     Documented(
@@ -172,6 +175,7 @@ DOCUMENTED: Final = (
         "see `GET /v1/models`",
     ),
     Documented(MethodNotAllowed, None, "the path has other methods, named in `allow`", "use one of them"),
+    Documented(RequestTimeout, "request_timeout", "the body stopped: nothing of it came for 10 s", "send it again"),
     Documented(
         RequestTooLarge,
         "request_too_large",
@@ -208,6 +212,12 @@ DOCUMENTED: Final = (
         "upstream_throttled",
         "on the native path: Bedrock's quota is spent, also after our own retries",
         "wait; ask AWS for a higher quota",
+    ),
+    Documented(
+        Overloaded,
+        "overloaded",
+        "the gateway holds as many bytes of bodies, or as many waiting calls, as it can",
+        "wait and try again; or run more replicas",
     ),
     Documented(ModelWarming, "model_warming", "Bedrock is loading the model", "try again"),
     Documented(UpstreamQuota, "upstream_quota", "a service quota of the AWS account is exceeded", "raise the quota"),

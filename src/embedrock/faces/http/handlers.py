@@ -28,6 +28,7 @@ from embedrock.wiring import Gateway
 T = TypeVar("T")
 
 _HEADER_NAMES: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of parameters that may be listed in a header
+_LIST_CHARS: Final = 2000  # of a list in a header
 _SHOWN_CHARS: Final = 200  # of a path quoted in a 404
 
 
@@ -95,6 +96,7 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
         raise ValidationError("'model' does not begin like one that this path takes.", param="model")
     target = serving.gateway.names.find(model)
     ask = native.decode_request(target.spec.family, members)
+    serving.gateway.s3.check_uris(ask.objects)
     try:
         reply = await serving.gateway.native.invoke(
             target,
@@ -102,10 +104,12 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
             texts=ask.texts,
             images=ask.images,
             headers=bedrock.forwarded,
+            caller=request.caller,
             timeout_s=timeout(request.headers),
         )
     except UpstreamThrottled as exc:
-        raise Unavailable(exc.message, code="upstream_throttled") from exc  # as this path's clients expect
+        # As this path's clients expect.
+        raise Unavailable(exc.message, code="upstream_throttled", retry_after_s=exc.retry_after_s) from exc
     used = micro_credits(reply.cost_usd, serving.settings.credits_per_usd)
     return Answer(
         native.encode_response(target.spec.family, reply.body, used, None),
@@ -131,6 +135,7 @@ async def _embed(
             params=ask.params,
             headers=bedrock.forwarded,
             guardrail=bedrock.guardrail,
+            caller=request.caller,
             timeout_s=timeout(request.headers),
         )
     except ContentBlocked as exc:
@@ -164,8 +169,10 @@ def _told(reply: Reply[Any], trace: bool) -> Headers:
 
 
 async def list_models(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
-    """GET /v1/models."""
-    return whole(openai.encode_models(MODELS.values(), serving.settings.max_inputs))
+    """GET /v1/models: the catalogue, and the operator's own names."""
+    names = serving.gateway.names
+    named = [*MODELS.items(), *((alias, names.find(alias).spec) for alias in names.aliases if alias not in MODELS)]
+    return whole(openai.encode_models(named, serving.settings.max_inputs))
 
 
 async def show_model(serving: Serving, request: Request) -> Answer:
@@ -182,8 +189,7 @@ async def live(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
 
 async def ready(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
     """GET /health/ready: there are credentials to call Bedrock with."""
-    if serving.gateway.credentials is not None:
-        await serving.gateway.credentials.get()
+    await serving.gateway.find_credentials()
     return whole(b'{"status":"ready"}')
 
 
@@ -195,16 +201,28 @@ async def metrics(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
 
 async def nothing(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
     """Any other path."""
-    raise NotFound(f"Nothing lives at {_shown(request)}. The base URL for OpenAI clients ends in /v1.")
+    raise NotFound(f"Nothing lives at {_shown(request)}. This gateway embeds, at /v1/embeddings.")
 
 
-def _indexes(indexes: Iterable[int]) -> bytes:
-    return ",".join(map(str, indexes)).encode()
+def _indexes(indexes: Sequence[int]) -> bytes:
+    """Return indexes for a header: each, or runs where they are many; proxies drop headers of some kilobytes."""
+    text = ",".join(map(str, indexes))
+    if len(text) > _LIST_CHARS:
+        starts = [i for i in range(len(indexes)) if i == 0 or indexes[i] != indexes[i - 1] + 1]
+        ends = [*(i - 1 for i in starts[1:]), len(indexes) - 1]
+        text = ",".join(
+            f"{indexes[a]}-{indexes[b]}" if b > a else str(indexes[a]) for a, b in zip(starts, ends, strict=True)
+        )
+    return _cut(text)
+
+
+def _cut(text: str) -> bytes:
+    return (text if len(text) <= _LIST_CHARS else text[:_LIST_CHARS].rpartition(",")[0] + ",...").encode()
 
 
 def _names(names: Iterable[str]) -> bytes:
     """Return names a caller chose, for a header; one that could break the header is a question mark."""
-    return ",".join(name if _HEADER_NAMES.fullmatch(name) else "?" for name in names).encode()
+    return _cut(",".join(name if _HEADER_NAMES.fullmatch(name) else "?" for name in names))
 
 
 def _shown(request: Request) -> str:

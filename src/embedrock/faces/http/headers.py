@@ -50,6 +50,7 @@ ASKED: Final[Mapping[str, str]] = {
     "Authorization: Bearer <key>": "where the gateway has keys",
     "api-key: <key>": "the same, on the path of Azure's clients only",
     TIMEOUT_MS.decode(): "longest this request may take; only shortens the gateway's own limit",
+    "x-stainless-read-timeout, x-stainless-timeout": "the same in seconds, as OpenAI's clients send it of themselves",
     "X-Amzn-Bedrock-GuardrailIdentifier": "id or ARN of a guardrail that the texts must pass; needs the version too",
     "X-Amzn-Bedrock-GuardrailVersion": "its version: a number, or `DRAFT`",
     "X-Amzn-Bedrock-Trace": "`enabled`, `enabled_full` or `disabled`, in any case",

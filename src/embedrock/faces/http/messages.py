@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
-from embedrock.errors import BadRequest, RequestTooLarge, UnsupportedMedia
+from embedrock.errors import BadRequest, RequestTimeout, RequestTooLarge, UnsupportedMedia
 from embedrock.faces.http import headers as header
+from embedrock.faces.http.bodies import Room
 from embedrock.wire import openai
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 
+_PART_S: Final = 10  # between two parts of a body
+_CLIENTS_TIMEOUTS: Final = (b"x-stainless-read-timeout", b"x-stainless-timeout")  # of Python, of Node
+_SECONDS: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 JSON: Final = (b"content-type", b"application/json")
 _JSON_TYPE: Final = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 
@@ -25,6 +30,8 @@ class Request(NamedTuple):
     headers: dict[bytes, bytes]  # lower-case names; of a repeated one the last
     raw_headers: list[tuple[bytes, bytes]]  # all of them
     receive: Receive
+    room: Room  # for its body
+    caller: str = ""  # stands for the key
 
 
 class Answer(NamedTuple):
@@ -53,11 +60,12 @@ async def read_json(request: Request, limit: int) -> bytes:
         raise UnsupportedMedia("Compressed bodies are not accepted.", code="unsupported_content_encoding")
     if int(request.headers.get(b"content-length", b"0")) > limit:
         raise _too_large(limit)
-    message = await request.receive()
+    message = await request.receive()  # the first part is nearly always here already
     chunks: list[bytes] = [message.get("body", b"")]
     size = len(chunks[0])
     while message.get("more_body") and size <= limit:
-        message = await request.receive()
+        request.room.grow(size)
+        message = await _next(request)
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
     if message["type"] == "http.disconnect":
@@ -67,19 +75,38 @@ async def read_json(request: Request, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+async def _next(request: Request) -> MutableMapping[str, Any]:
+    """Return the next part of a body. Raises RequestTimeout when it does not come."""
+    try:
+        async with asyncio.timeout(_PART_S):
+            return await request.receive()
+    except TimeoutError:
+        raise RequestTimeout(f"The body stopped: nothing came for {_PART_S} s.") from None
+
+
 def _too_large(limit: int) -> RequestTooLarge:
     return RequestTooLarge(f"The body is larger than the {limit} bytes this gateway takes.")
 
 
 def timeout(headers: dict[bytes, bytes]) -> float | None:
-    """Return the caller's own limit in seconds. Raises BadRequest when it is no positive whole number."""
+    """Return how long the caller waits, in seconds: by its own word, or by what OpenAI's clients say of themselves.
+
+    Raises BadRequest when its own word is no positive whole number.
+    """
     value = headers.get(header.TIMEOUT_MS)
-    if value is None:
-        return None
+    limits = [] if value is None else [_milliseconds(value) / 1000]
+    for name in _CLIENTS_TIMEOUTS:
+        told = headers.get(name, b"")
+        if _SECONDS.fullmatch(told) and float(told) > 0:  # 0 stands for less than one
+            limits.append(float(told))
+    return min(limits, default=None)
+
+
+def _milliseconds(value: bytes) -> int:
     if not value.isdigit() or not 0 < len(value) <= 12 or int(value) == 0:
         raise BadRequest(
             "'x-request-timeout-ms' must be a positive whole number.",
             param="x-request-timeout-ms",
             code="invalid_value",
         )
-    return int(value) / 1000
+    return int(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import re
@@ -29,6 +30,8 @@ _BACKLOG = 2048
 _KEEP_ALIVE_S = 75  # longer than the 60 s of the usual load balancer, so it is the one that closes first
 _DRAIN_S = 30
 _HEAD_BYTES = 8192
+_FIRST_S = 30  # for the first request of a connection to be there, head and body
+_MOST_CONNECTIONS = 4096  # of a process; it needs files for its calls too
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -65,8 +68,16 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         self._working: set[asyncio.Task[None]] = set()
         super().connection_made(transport)
+        self._stalled = asyncio.get_running_loop().call_later(_FIRST_S, transport.close)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.close()
+
+    def on_message_complete(self) -> None:
+        self._stalled.cancel()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stalled.cancel()
         super().connection_lost(exc)
         for task in self._working:
             task.cancel(HUNG_UP)
@@ -144,6 +155,7 @@ def run(settings: Settings, *, workers: int, listening: Callable[[str], None]) -
             return
         listening(_url(server_socket))
         with tempfile.TemporaryDirectory(prefix="embedrock-metrics-") as shared:
+            os.environ["EMBEDROCK_WORKERS"] = str(workers)
             os.environ["EMBEDROCK_METRICS_DIR"] = shared  # for the workers, which read the environment again
             Multiprocess(config, sockets=[server_socket]).run()
 
@@ -153,7 +165,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as exc:
-        raise SettingsError(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}") from None
+        hint = "; --port or EMBEDROCK_PORT chooses another, 0 a free one" if exc.errno == errno.EADDRINUSE else ""
+        raise SettingsError(f"cannot listen on {host} port {port}: {os.strerror(exc.errno or 0)}{hint}") from None
 
 
 def _url(server_socket: socket.socket) -> str:

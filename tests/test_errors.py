@@ -26,6 +26,7 @@ CODES = {
     "model_not_supported": "ModelNotSupported",
     "model_warming": "ModelWarming",
     "overloaded": "Overloaded",
+    "origin_not_allowed": "Forbidden",
     "request_timeout": "RequestTimeout",
     "request_too_large": "RequestTooLarge",
     "s3_access_denied": "S3AccessDenied",

@@ -546,8 +546,8 @@ def test_nothing_of_a_request_is_left_for_another(
         with contextlib.closing(configured.connect()) as connection:
             for _ in range(125):
                 ask, want, sent = rng.choice(chances)
-                body = json.dumps({"input": text, **ask}).encode()
-                connection.request("POST", "/v1/embeddings", body, {"content-type": "application/json"})
+                asked = json.dumps({"input": text, **ask}).encode()
+                connection.request("POST", "/v1/embeddings", asked, {"content-type": "application/json"})
                 response = connection.getresponse()
                 reply = json.loads(response.read())
                 got = digest(reply["data"][0]["embedding"]) if response.status == 200 else None

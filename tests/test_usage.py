@@ -138,7 +138,7 @@ def test_gateway_alone_decides_how_often_a_call_is_made(gateway: Gateway, emulat
 def test_at_most_so_many_calls_of_a_request_are_in_flight(
     start_emulator: StartEmulator, start_gateway: StartGateway, lanes: str, count: int, calls: int
 ) -> None:
-    slow = start_emulator("--latency-ms", "20")
+    slow = start_emulator("--latency-ms", "100")
     gateway = start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=slow.url, EMBEDROCK_LANES=lanes)
 
     answer = gateway.embed({"model": TITAN, "input": words(count)})
@@ -150,7 +150,7 @@ def test_at_most_so_many_calls_of_a_request_are_in_flight(
 
 
 def test_cohere_calls_share_the_lanes_too(start_emulator: StartEmulator, start_gateway: StartGateway) -> None:
-    slow = start_emulator("--latency-ms", "20")
+    slow = start_emulator("--latency-ms", "100")
     gateway = start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=slow.url, EMBEDROCK_LANES="3")
 
     gateway.embed({"model": ENGLISH, "input": words(1000)})

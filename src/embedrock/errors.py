@@ -7,6 +7,7 @@
     │   ├── ModelNotSupported   400  a model that exists and cannot do this
     │   ├── Unauthenticated     401  no key, or one we do not know
     │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
+    │   ├── Forbidden           403  a request from where it may not come
     │   ├── S3AccessDenied      403  an object in S3 that callers may not name
     │   ├── NotFound            404  no such path
     │   │   └── ModelNotFound   404  no such model
@@ -132,6 +133,13 @@ class ModelAccessDenied(BadRequest):
 
     status = 403
     code = "model_access_denied"
+
+
+class Forbidden(BadRequest):
+    """The request comes from where it may not."""
+
+    status = 403
+    code = "origin_not_allowed"
 
 
 class S3AccessDenied(BadRequest):

@@ -705,3 +705,20 @@ def test_key_of_the_caller_never_goes_upstream(keyed: Gateway, emulator: Emulato
     (row,) = emulator.journal()
     assert "right-key" not in json.dumps(row)
     assert row["headers"]["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIATEST/")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example"])
+def test_web_page_of_elsewhere_may_not_use_a_gateway_without_keys(gateway: Gateway, origin: str) -> None:
+    body = json.dumps({"model": TITAN, "input": "a"}).encode()
+
+    answer = gateway.request("POST", "/v1/embeddings", body, {"Content-Type": "application/json", "Origin": origin})
+
+    check_error(answer, 403, "origin_not_allowed", "Origin")
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8080", "http://[::1]"])
+def test_web_page_of_this_machine_may(gateway: Gateway, origin: str) -> None:
+    body = json.dumps({"model": TITAN, "input": "a"}).encode()
+    headers = {"Content-Type": "application/json", "Origin": origin}
+
+    assert gateway.request("POST", "/v1/embeddings", body, headers).status == 200

@@ -273,6 +273,19 @@ def test_what_is_said_of_a_call_or_of_the_quota_does_not_close_the_way(error: Em
     run(main)
 
 
+@pytest.mark.parametrize("error", [UpstreamThrottled("slow"), BadRequest("no")])
+def test_probe_that_is_throttled_or_refused_opens_a_way(error: EmbedrockError) -> None:
+    async def main() -> None:
+        way = make_way()
+        await close(way)
+        await asyncio.sleep(1)
+        with pytest.raises(type(error)):
+            await ask(Calls([error]), way, retries=0)
+        assert not way.health.is_closed
+
+    run(main)
+
+
 def test_tokens_of_a_refused_call_come_back_and_those_of_a_throttled_one_do_not() -> None:
     """AWS counts neither; but what throttled calls hold keeps others from being throttled too."""
 

@@ -332,12 +332,15 @@ def test_refused_text_is_named_to_its_caller_and_hurts_nobody_else() -> None:
         await asyncio.sleep(0.001)
         good = [asyncio.create_task(gateway.embed(V4, [f"a{number}", "b"])) for number in range(20)]
         bad = asyncio.create_task(gateway.refusal(V4, ["a", "b", "a", "bad", "c"]))
+        await asyncio.sleep(0)
         long = asyncio.create_task(gateway.refusal(V4, "long"))
 
         for reply in await asyncio.gather(*good):
             assert len(reply.vectors) == 2
+        also_bad = await gateway.refusal(V4, ["first too", "bad"])
         refused, too_long = await bad, await long
         assert (type(refused), refused.param) == (BadRequest, "input[3]"), "by the index that the caller knows"
+        assert (type(also_bad), also_bad.param) == (BadRequest, "input[1]"), "and that each knows"
         assert (type(too_long), too_long.param) == (ContextTooLong, "input")
         assert too_long.message.startswith("'input' is longer than the 128000 tokens")
         await first

@@ -374,6 +374,7 @@ def test_call_is_given_up_with_its_last_owner_and_not_tried_again() -> None:
             finally:
                 ended.append("in time")
                 way.pacer.ended(0, None)
+            return []
 
         place.shared._send = send
         first, second = (asyncio.create_task(place.embed("same", name, caller=name)) for name in "ab")
@@ -385,6 +386,52 @@ def test_call_is_given_up_with_its_last_owner_and_not_tried_again() -> None:
         await settle()
         assert ended == ["in time"]
         assert place.sent == [["same", "b", "a"]]
+        place.assert_nothing_left()
+
+    run(main)
+
+
+def test_rest_of_a_call_is_given_up_though_who_has_its_part_still_waits_for_another() -> None:
+    async def main() -> None:
+        place = Place(2)
+        given_up: list[list[str]] = []
+
+        async def send(texts: Sequence[str], way: Way) -> list[Part]:
+            place.sent.append(list(texts))
+            try:
+                await asyncio.sleep(10 if texts == ["slow"] else LATENCY_S)
+                if failure := bad(texts):
+                    raise failure
+            except asyncio.CancelledError:
+                given_up.append(list(texts))
+                raise
+            finally:
+                way.pacer.ended(0, None)
+            return [Part(text.encode(), 1, True, "r") for text in texts]
+
+        place.shared._send = send
+        staying = asyncio.create_task(place.embed("a", "slow", caller="staying"))
+        leaving = asyncio.create_task(alone(place, "bad", "leaving"))
+        await asyncio.sleep(2.5 * LATENCY_S)
+        assert place.sent == [["a", "bad"], ["slow"], ["a"], ["bad"]]
+        leaving.cancel()
+        await settle()
+        assert given_up == [["bad"]]
+        assert await staying == [b"a", b"slow"]
+        place.assert_nothing_left()
+
+    run(main)
+
+
+@pytest.mark.parametrize("steps", list(range(6)))
+def test_text_that_comes_while_a_call_with_it_is_given_up_is_sent_anew(steps: int) -> None:
+    async def main() -> None:
+        place = Place()
+        leaving = asyncio.create_task(place.embed("a"))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await settle(steps)
+        assert await place.embed("a") == [b"a"]
         place.assert_nothing_left()
 
     run(main)

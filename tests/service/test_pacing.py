@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from embedrock.errors import UpstreamThrottled
+from embedrock.errors import EmbedrockError, UpstreamThrottled
 from embedrock.service.attempts import Call, Patience
 from embedrock.service.health import Health
 from embedrock.service.lanes import in_lanes
@@ -201,6 +201,47 @@ def test_what_others_take_of_a_quota_is_left_to_them_and_taken_back_when_they_en
         assert (supply.throttled - throttled) / (supply.calls - calls) <= 0.1
 
     run(main)
+
+
+def test_noisy_caller_harms_only_itself() -> None:
+    """One asks for twenty times its share of a quota, the four others for less than theirs."""
+
+    async def main() -> dict[str, list[float | None]]:
+        way, supply = make_way(Quota(6000)), Supply(100)
+        patience = Patience(Metrics(), 30.0)
+        took: dict[str, list[float | None]] = {}
+
+        async def call(caller: str) -> None:
+            begun = time.monotonic()
+            deadline = begun + 10
+            try:
+                way.pacer.admit(1, 0, deadline, caller=caller)
+                await patience.call((way,), Call(supply.send, lambda _: None, "m", deadline, caller=caller))
+            except EmbedrockError:
+                took.setdefault(caller, []).append(None)
+            else:
+                took.setdefault(caller, []).append(time.monotonic() - begun)
+
+        async with asyncio.TaskGroup() as group:
+            for tick in range(4000):  # of 5 ms
+                for _ in range(2):
+                    group.create_task(call("noisy"))
+                for number in range(4):
+                    if tick % 13 == number:
+                        group.create_task(call(f"quiet {number}"))
+                await asyncio.sleep(0.005)
+        assert supply.throttled == 0
+        assert (way.pacer.in_flight, way.pacer.waiting) == (0, 0)
+        return took
+
+    took = run(main)
+
+    assert None in took.pop("noisy")
+    assert len(took) == 4
+    for times in took.values():
+        served = [seconds for seconds in times if seconds is not None]
+        assert served == times, "all are served"
+        assert sorted(served)[int(len(served) * 0.99)] <= 0.05 + 5 / 95, "after one start of each other at most"
 
 
 @pytest.mark.parametrize("later_s", [0, 3, 10, 600])

@@ -17,9 +17,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from embedrock.errors import (
-    BadRequest,
     ContentBlocked,
     EmbedrockError,
+    Forbidden,
     InternalError,
     MethodNotAllowed,
     Overloaded,
@@ -162,7 +162,8 @@ def _check_origin(headers: Mapping[bytes, bytes]) -> None:
     """Refuse web pages where no key is asked for: a page whose name is made to lead here could spend the account."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     if origin and urlsplit(origin).hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise BadRequest("Web pages of elsewhere may not use a gateway without keys.", code="invalid_header_value")
+        message = "Web pages of elsewhere may not use a gateway without keys."
+        raise Forbidden(message, param="Origin")
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from embedrock.errors import (
     ContentBlocked,
     ContextTooLong,
     EmbedrockError,
+    Forbidden,
     InternalError,
     InvalidUpstream,
     MethodNotAllowed,
@@ -160,6 +161,12 @@ DOCUMENTED: Final = (
         "guardrail_not_allowed",
         "AWS does not let the gateway's credentials use the guardrail",
         "allow `bedrock:ApplyGuardrail`",
+    ),
+    Documented(
+        Forbidden,
+        "origin_not_allowed",
+        "the request comes from a web page of elsewhere (`Origin`), and the gateway has no keys",
+        "set `EMBEDROCK_API_KEY`, or send it from a server",
     ),
     Documented(
         S3AccessDenied,

@@ -189,7 +189,7 @@ def test_callers_who_come_together_share_calls(own_gateway: Gateway, emulator: E
         assert sum(row["items"] for row in rows) == 64
         assert tokens_of(answers) == sum(row["tokens"] for row in rows)
         # Three at most when all come within 5 ms, which tests/service shows; on a busy machine they come later.
-        assert len(rows) <= 8
+        assert len(rows) <= 16
 
 
 def test_text_that_bedrock_refuses_hurts_only_its_owner(

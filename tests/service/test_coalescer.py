@@ -23,7 +23,7 @@ from embedrock.errors import (
     UpstreamThrottled,
 )
 from embedrock.service.attempts import start
-from embedrock.service.coalescer import WINDOW_S, Coalescer, Part
+from embedrock.service.coalescer import LULL_S, WINDOW_S, Coalescer, Part
 from embedrock.service.health import Health
 from embedrock.service.pacer import Pacer, Quota
 from embedrock.service.ways import Way
@@ -106,17 +106,35 @@ def test_text_goes_at_once_when_no_call_is_under_way() -> None:
     run(main)
 
 
-def test_texts_that_come_while_a_call_is_under_way_wait_a_window_for_each_other() -> None:
+def test_texts_that_come_while_a_call_is_under_way_wait_for_each_other_until_a_lull() -> None:
     async def main() -> None:
         place = Place(most=96)
+        apart = LULL_S / 20
         async with asyncio.TaskGroup() as group:
             group.create_task(place.embed("first"))
             await asyncio.sleep(0.001)
             for number in range(40):
                 group.create_task(place.embed(str(number)))
-                await asyncio.sleep(WINDOW_S / 50)
+                await asyncio.sleep(apart)
         assert place.sent == [["first"], [str(number) for number in range(40)]]
-        assert place.at == pytest.approx([0, 0.001 + WINDOW_S], abs=1e-6)
+        assert place.at == pytest.approx([0, 0.001 + 39 * apart + LULL_S], abs=1e-6)
+        place.assert_nothing_left()
+
+    run(main)
+
+
+def test_texts_that_never_stop_coming_wait_a_window_at_most() -> None:
+    async def main() -> None:
+        place = Place(most=96)
+        apart = LULL_S / 2
+        async with asyncio.TaskGroup() as group:
+            group.create_task(place.embed("first"))
+            await asyncio.sleep(0.001)
+            for number in range(25):
+                group.create_task(place.embed(str(number)))
+                await asyncio.sleep(apart)
+        assert place.at[:3] == pytest.approx([0, 0.001 + WINDOW_S, 0.001 + 2 * WINDOW_S + apart], abs=2 * apart)
+        assert [text for texts in place.sent[1:] for text in texts] == [str(number) for number in range(25)]
         place.assert_nothing_left()
 
     run(main)
@@ -127,7 +145,7 @@ def test_text_does_not_wait_longer_than_for_the_end_of_the_last_call() -> None:
         place = Place()
         async with asyncio.TaskGroup() as group:
             group.create_task(place.embed("first"))
-            await asyncio.sleep(LATENCY_S - WINDOW_S / 4)
+            await asyncio.sleep(LATENCY_S - LULL_S / 4)
             group.create_task(place.embed("second"))
         assert place.at == pytest.approx([0, LATENCY_S], abs=1e-6)
 
@@ -143,7 +161,7 @@ def test_full_call_goes_at_once() -> None:
             for number in range(9):
                 group.create_task(place.embed(str(number)))
         assert [len(texts) for texts in place.sent] == [1, 4, 4, 1]
-        assert place.at == pytest.approx([0, 0.001, 0.001, 0.001 + WINDOW_S], abs=1e-6)
+        assert place.at == pytest.approx([0, 0.001, 0.001, 0.001 + LULL_S], abs=1e-6)
         place.assert_nothing_left()
 
     run(main)

@@ -1,8 +1,8 @@
 """Texts of concurrent requests with the same model and parameters share calls.
 
-With no call of its kind under way a text goes at once. Else texts gather: for a small window, or for as long as the
-pacer makes their call wait anyway; then a call takes as many as the model takes, its callers in turn. Equal texts on
-their way are sent once.
+With no call of its kind under way a text goes at once. Else texts gather: until no more come for a moment, within a
+small window, or for as long as the pacer makes their call wait anyway; then a call takes as many as the model takes,
+its callers in turn. Equal texts on their way are sent once.
 
 A text that Bedrock refuses must hurt only its owners: a refused call is cut into halves, down to the one.
 """
@@ -19,7 +19,9 @@ from embedrock.service.checks import MAX_CALL_BYTES, json_bytes
 from embedrock.service.pacer import served
 from embedrock.service.ways import Way
 
-WINDOW_S: Final = 0.002
+#: A text waits this long for others, and for theirs in turn, but no text longer than the window.
+LULL_S: Final = 0.002
+WINDOW_S: Final = 0.010
 _OF_A_TEXT: Final = (BadRequest, ContextTooLong)  # refusals that smaller calls can do something about; not their kinds
 
 
@@ -92,7 +94,8 @@ class Coalescer:
         self._on_their_way: dict[str, _Slot] = {}
         self.calls = 0  # under way, also those of requests that fill a call alone
         self._filling: asyncio.Task[None] | None = None  # waits for the pacer; texts still get in
-        self._window: asyncio.TimerHandle | None = None
+        self._lull: asyncio.TimerHandle | None = None
+        self._window_ends = 0.0  # in the loop's time, while there is a lull to wait for
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -103,7 +106,7 @@ class Coalescer:
     async def embed(self, texts: Sequence[str], caller: str) -> AsyncGenerator[Part]:
         """Yield the parts of `texts`, in order; raise what a call of the text whose turn it is would raise."""
         slots = [self._slot(text, caller) for text in texts]
-        self._go()
+        self._go(more=True)
         try:
             for slot in slots:
                 yield await slot.part()
@@ -133,19 +136,27 @@ class Coalescer:
         slot.owners += 1
         return slot
 
-    def _go(self) -> None:
-        """Begin to fill a call: now, if none is under way or one is full already; else when the window ends."""
+    def _go(self, *, more: bool = False) -> None:
+        """Begin to fill a call: now, if none is under way or one is full already; else when no more texts come."""
         if not self._waiting or self._filling is not None:
             return
         if not self.calls or self._waiting >= self._most:
             self._fill()
-        elif self._window is None:
-            self._window = asyncio.get_running_loop().call_later(WINDOW_S, self._fill)
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._lull is None:
+            self._window_ends = now + WINDOW_S
+        elif more:
+            self._lull.cancel()
+        else:
+            return
+        self._lull = loop.call_at(min(now + LULL_S, self._window_ends), self._fill)
 
     def _fill(self) -> None:
-        if self._window is not None:
-            self._window.cancel()
-            self._window = None
+        if self._lull is not None:
+            self._lull.cancel()
+            self._lull = None
         if self._waiting and self._filling is None:
             self._filling = asyncio.get_running_loop().create_task(self._call())
             self._tasks.add(self._filling)

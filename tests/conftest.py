@@ -19,6 +19,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import uuid
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 
 import hypothesis
 import openai
+import psycopg
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,6 +50,10 @@ _SEALED = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 _DUMMY_AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+
+# Read before the environment is sealed.
+_POSTGRES_URL = os.environ.get("EMBEDROCK_TEST_POSTGRES_URL") or "postgresql://postgres@127.0.0.1:5432/test"
+_REQUIRE_SERVICES = bool(os.environ.get("EMBEDROCK_TEST_REQUIRE_SERVICES"))
 
 BedrockBody: TypeAlias = Callable[..., dict[str, Any]]
 Expected: TypeAlias = Callable[..., list[list[float]]]
@@ -526,6 +532,33 @@ def clips() -> dict[str, str]:
     """The beginnings of a film and of a sound as data URIs, by Bedrock's name of their format."""
     film = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41" + bytes(range(64))
     return {"mp4": _data_uri("video/mp4", film), "ogg": _data_uri("audio/ogg", b"OggS\0\x02" + bytes(range(58)))}
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A schema of the PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL, gone after the run."""
+    schema = f"embedrock_test_{uuid.uuid4().hex}"
+    try:
+        connection = psycopg.connect(_POSTGRES_URL, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError:
+        if _REQUIRE_SERVICES:
+            raise
+        pytest.skip("no PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL: what needs it is NOT tested")
+    with connection:
+        yield f"{_POSTGRES_URL}?schema={schema}"
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of this test's own, on either engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'embedrock.db'}"
+        return
+    url: str = request.getfixturevalue("postgres_url")
+    yield url
+    with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {url.rpartition('=')[2]} CASCADE")
 
 
 @pytest.fixture(scope="session")

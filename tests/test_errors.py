@@ -21,6 +21,7 @@ CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type) a
 CODES = {
     "content_filter": "ContentBlocked",
     "context_length_exceeded": "ContextTooLong",
+    "ledger_unavailable": "StoreUnavailable",
     "model_access_denied": "ModelAccessDenied",
     "model_not_found": "ModelNotFound",
     "model_not_supported": "ModelNotSupported",

@@ -55,6 +55,7 @@ VARIABLES: list[tuple[str, str, object, str | None]] = [
     ("S3_PREFIXES", "s3://media, s3://films/new/,", ("s3://media", "s3://films/new/"), "media"),
     ("NATIVE_PREFIXES", "acme., twelvelabs.", ("acme.", "twelvelabs."), None),
     ("CREDITS_PER_USD", "12.50", Decimal("12.5"), "0"),
+    ("DATABASE_URL", "sqlite:///x.db", "sqlite:///x.db", None),
     ("MCP", "true", True, "perhaps"),
     ("MCP_HOSTS", "A.example, b.example:8443", ("a.example", "b.example:8443"), "https://a.example"),
 ]
@@ -68,8 +69,15 @@ def test_every_variable_is_explained() -> None:
     assert all(setting.metadata["help"] for setting in documented())
 
 
-def test_only_keys_are_secret() -> None:
-    assert [setting.name for setting in documented() if setting.metadata["secret"]] == ["api_key"]
+def test_only_what_may_hold_a_key_or_a_password_is_secret() -> None:
+    assert [setting.name for setting in documented() if setting.metadata["secret"]] == ["api_key", "database_url"]
+
+
+def test_database_that_is_none_is_refused_without_showing_its_password() -> None:
+    shown = refusal({"EMBEDROCK_DATABASE_URL": "mysql://root:hunter2@db/x"})
+
+    assert "EMBEDROCK_DATABASE_URL" in shown
+    assert "hunter2" not in shown
 
 
 def test_defaults() -> None:

@@ -22,6 +22,7 @@
     ├── Unavailable             503  Bedrock's fault, or the way to it
     │   ├── Overloaded          503  the gateway has as much to do as it can
     │   ├── ModelWarming        503  Bedrock is loading the model
+    │   ├── StoreUnavailable    503  the gateway's own database is away
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
     │   └── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
     └── UpstreamTimeout         504  the deadline passed
@@ -234,6 +235,13 @@ class ModelWarming(Unavailable):
     code = "model_warming"
     retry_after_s = 10
     retry = Retry.WARMING
+
+
+class StoreUnavailable(Unavailable):
+    """The gateway's database, which accounts and jobs need, cannot be used."""
+
+    code = "ledger_unavailable"
+    retry_after_s = 2
 
 
 class UpstreamQuota(Unavailable):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from decimal import Decimal
@@ -132,6 +133,12 @@ def _hosts(value: str) -> tuple[str, ...]:
     return hosts
 
 
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        raise ValueError("must be sqlite:///PATH or postgresql://…")
+    return value
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in allowed:
@@ -182,6 +189,14 @@ class Settings:
         _decimal, Decimal(10), "credits for a US dollar of Bedrock's prices"
     )
 
+    database_url: str = _setting(
+        _database_url,
+        "",
+        "where accounts and jobs are kept: `sqlite:///PATH` or `postgresql://…` (extra `[postgres]`); by default "
+        "`embedrock.db` in the user's data directory, made when it is first needed",
+        secret=True,
+    )
+
     mcp: bool = _setting(_flag, False, "serve MCP tools for agents at /mcp; needs embedrock[mcp]")
     mcp_hosts: tuple[str, ...] = _setting(
         _hosts, (), "names under which /mcp is reached, besides this machine's and EMBEDROCK_HOST, separated by commas"
@@ -213,6 +228,8 @@ class Settings:
     account: Account = field(default_factory=Account)
     #: Bedrock is the local emulator: no AWS credentials are looked for
     emulated: bool = False
+    #: where the database is when nobody says
+    data_dir: Path = field(default_factory=lambda: _data_dir({}))
     #: how many processes share the port, and the quotas
     workers: int = 1
     #: where the worker processes of one port keep their metrics; None: there is one process
@@ -267,6 +284,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
     values["workers"] = _whole(1, 64)(environ.get(PREFIX + "WORKERS") or "1")
+    values["data_dir"] = _data_dir(environ)
     values["metrics_dir"] = environ.get(PREFIX + "METRICS_DIR") or None
     if values["emulated"]:
         values["bearer_token"] = None
@@ -279,6 +297,16 @@ def _json(variable: str, text: str) -> Any:
         return json.loads(text)
     except ValueError:
         raise SettingsError(f"{variable} is not valid JSON") from None
+
+
+def _data_dir(environ: Mapping[str, str]) -> Path:
+    """Return where programs of this system keep a user's data."""
+    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path())
+    if sys.platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "embedrock"
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "embedrock"
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "embedrock"
 
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:

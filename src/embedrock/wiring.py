@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embedrock.accounts import Account
 from embedrock.catalog import Alias, Names, Target, place
@@ -31,6 +31,9 @@ from embedrock.upstream.credentials import (
 )
 from embedrock.upstream.sigv4 import Credentials
 
+if TYPE_CHECKING:
+    from embedrock.store import Store
+
 _SHARE_METRICS_EVERY_S: Final = 1.0
 #: OpenAI's names → Bedrock models whose vectors have as many numbers, at length 1 as OpenAI's are.
 _OPENAI_ALIASES: Final = {
@@ -38,6 +41,32 @@ _OPENAI_ALIASES: Final = {
     "text-embedding-3-large": Alias("amazon.nova-2-multimodal-embeddings-v1:0", {"normalize": True}),
     "text-embedding-ada-002": Alias("amazon.titan-embed-text-v1", {"normalize": True}),
 }
+
+
+class Database:
+    """The store of the settings, opened when it is first needed: a gateway without accounts and jobs has none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url or f"sqlite:///{settings.data_dir / 'embedrock.db'}"
+        self._opening = asyncio.Lock()
+        self._store: Store | None = None
+
+    async def store(self) -> Store:
+        """Return the store. Raises SettingsError when the settings lead to none, StoreUnavailable when it is away."""
+        async with self._opening:
+            if self._store is None:
+                from embedrock.store import ConfigError, open_store
+
+                try:
+                    self._store = await open_store(self._url)
+                except ConfigError as exc:
+                    raise SettingsError(f"EMBEDROCK_DATABASE_URL: {exc}") from None
+            return self._store
+
+    async def close(self) -> None:
+        if self._store:
+            await self._store.close()
+            self._store = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +78,7 @@ class Gateway:
     native: Native
     s3: S3Rules
     metrics: Metrics
+    database: Database
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
 
     async def find_credentials(self) -> None:
@@ -199,8 +229,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         ways = Ways(upstreams, _quotas(settings, found))
         embedder = Embedder(found, ways, metrics, options, defaults)
         native = Native(ways, metrics, timeout_s=settings.timeout_s)
+        database = Database(settings)
+        stack.push_async_callback(database.close)
         others = (upstream.credentials for upstream in upstreams.values())
-        yield Gateway(found, embedder, native, options.s3, metrics, tuple(dict.fromkeys((credentials, *others))))
+        sources = tuple(dict.fromkeys((credentials, *others)))
+        yield Gateway(found, embedder, native, options.s3, metrics, database, sources)
 
 
 def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:

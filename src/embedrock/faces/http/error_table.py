@@ -22,6 +22,7 @@ from embedrock.errors import (
     RequestTimeout,
     RequestTooLarge,
     S3AccessDenied,
+    StoreUnavailable,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
@@ -227,6 +228,12 @@ DOCUMENTED: Final = (
         "wait and try again; or run more replicas",
     ),
     Documented(ModelWarming, "model_warming", "Bedrock is loading the model", "try again"),
+    Documented(
+        StoreUnavailable,
+        "ledger_unavailable",
+        "the gateway's database of accounts and jobs cannot be used; nothing was charged",
+        "try again; see to the database at `EMBEDROCK_DATABASE_URL`",
+    ),
     Documented(UpstreamQuota, "upstream_quota", "a service quota of the AWS account is exceeded", "raise the quota"),
     Documented(
         UpstreamAuthFailed,

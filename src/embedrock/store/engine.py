@@ -1,0 +1,67 @@
+"""What a database engine has to offer, and what can go wrong in one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+Param: TypeAlias = int | str | bytes | None
+
+
+class ConfigError(ValueError):
+    """The database's URL, or the database, cannot be used; the message is one line and holds no password."""
+
+
+class Violation(Exception):
+    """A constraint of the database refused the statement: not unique, a check, a foreign key, a trigger.
+
+    The function that meets it must let it pass, or not provoke it (`ON CONFLICT`): PostgreSQL takes no further
+    statements after it.
+    """
+
+
+class Again(Exception):
+    """The transaction lost against another and is rolled back; it may win when it is run anew."""
+
+
+class Lost(Exception):
+    """The database cannot be reached, or failed; whatever was not committed is gone."""
+
+
+class Tx(Protocol):
+    """A running transaction."""
+
+    def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
+        """Run one statement, "?" standing for each of `params`, and return its rows."""
+
+
+class Session(Tx, Protocol):
+    """One connection. Every method may raise Lost, and those within a transaction Again."""
+
+    def begin(self) -> None: ...
+
+    def mark(self) -> None:
+        """Keep what was done so far, whatever `undo` does later."""
+
+    def undo(self) -> None:
+        """Undo what was done since `mark`."""
+
+    def commit(self) -> None:
+        """Return when the transaction is durable; raise Again or Lost only when it is not, or cannot be known to be."""
+
+    def rollback(self) -> None:
+        """Undo the transaction. Raises nothing: that the connection is of no use any more, the next call shows."""
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """A database that was named by its URL."""
+
+    def connect(self, *, read_only: bool = False) -> Session:
+        """Return a new connection. Raises Lost."""
+
+    def create(self, session: Session) -> None:
+        """Begin the transaction of the migrations, alone among all processes."""
+
+    def portable(self, sql: str) -> str:
+        """Return a migration's statement in the engine's own types."""

@@ -323,7 +323,7 @@ def test_tokens_are_counted_from_the_first_throttle_on() -> None:
         call.estimate = lambda: 50_000
         asking = asyncio.create_task(Patience(Metrics(), 30.0).call((way,), call))
         await begun.wait()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         assert way.pacer._tokens is not None
         assert way.pacer._tokens.level(time.monotonic()) < -49_000
         await asking

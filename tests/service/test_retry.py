@@ -43,17 +43,17 @@ def test_wait_is_a_share_of_the_longest_or_there_is_none(retry: Retry, attempt: 
     if attempt > len(longest):
         assert wait is None
     else:
-        assert wait == pytest.approx(draw * longest[attempt - 1])
+        least = POLICIES[retry].least
+        assert wait == pytest.approx((least + (1 - least) * draw) * longest[attempt - 1])
 
 
-def test_chance_decides_from_nothing_to_all_of_the_wait() -> None:
-    """Callers that failed together must not come back together."""
-    error = Unavailable("no", retry=Retry.THROTTLE)
+@pytest.mark.parametrize("retry, waits", [(Retry.TRANSIENT, [0.0, 0.05, 0.1]), (Retry.THROTTLE, [0.25, 0.375, 0.5])])
+def test_chance_decides_how_long_to_wait(retry: Retry, waits: list[float]) -> None:
+    """Callers that failed together must not come back together; a throttled one not before the quota has refilled."""
+    error = Unavailable("no", retry=retry)
 
-    assert [next_wait(error, 3, lambda draw=draw: draw) for draw in (0.0, 0.5, 0.999)] == [  # type: ignore[misc]
-        0.0,
-        0.5,
-        pytest.approx(0.999),
+    assert [next_wait(error, 2, lambda draw=draw: draw) for draw in (0.0, 0.5, LONGEST)] == [  # type: ignore[misc]
+        pytest.approx(wait) for wait in waits
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _BURST_S: Final = 0.1  # of the rate that may be saved up
+_SPARED: Final = 0.5  # of what may be saved up is left alone by who spares
 
 
 class Bucket:
@@ -22,10 +23,11 @@ class Bucket:
         self._level = min(self._most(), self._level + (now - self._at) * self.per_s)
         self._at = now
 
-    def wait_s(self, now: float) -> float:
-        """Return the seconds until something may be spent."""
+    def wait_s(self, now: float, *, sparing: bool = False) -> float:
+        """Return the seconds until something may be spent; `sparing`: and half of what may be saved up is left."""
         self._refill(now)
-        return 0.0 if self._level >= min(1.0, self._most()) else (1.0 - self._level) / self.per_s
+        needed = max(1.0, self._most() * _SPARED) if sparing else 1.0
+        return 0.0 if self._level >= needed else (needed - self._level) / self.per_s
 
     def spend(self, amount: float, now: float) -> None:
         """Take `amount`; a negative one gives back."""

@@ -8,8 +8,9 @@ more a call, and doubles each second once five have passed, and ten calls: then 
 After a minute without a throttle it is forgotten.
 
 Who has to wait stands in line by caller, and the lines are served in turn: a caller with two thousand texts does not
-stand before another with one. Large requests and batches are a class of their own; they get what the others leave,
-and at least one start in twenty.
+stand before another with one. Half of what the buckets may save up is kept for callers with one call in line; they
+start from it out of turn, but pass another only once. Large requests and batches are a
+class of their own; they get what the others leave, and at least one start in twenty.
 
 Time is the event loop's, and nothing here sleeps: starts are handed out when a call ends or the buckets have refilled.
 """
@@ -95,6 +96,7 @@ class Pacer:
         self.waiting = 0
         self._waiting_tokens = 0
         self._starts = 0
+        self._passed: set[str] = set()  # with one call, since one with more in line started
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = now
         self._second = 0  # in which so many calls and tokens got through, and how many in those before
@@ -109,7 +111,7 @@ class Pacer:
 
     def try_start(self, tokens: int) -> bool:
         """Start a call at once if nobody waits and the pace allows it; the usual case, without a task switch."""
-        if self.waiting or self.in_flight >= self._most_in_flight or not self._may_spend(self._clock()):
+        if self.waiting or self.in_flight >= self._most_in_flight or self._wait_s(self._clock()) > 0:
             return False
         self._begin(tokens)
         return True
@@ -313,10 +315,14 @@ class Pacer:
 
     # -------------------------------------------------------------------------------------------------------- inside
 
-    def _may_spend(self, now: float) -> bool:
-        return (self._requests is None or self._requests.wait_s(now) <= 0) and (
-            self._tokens is None or self._tokens.wait_s(now) <= 0
-        )
+    def _wait_s(self, now: float, *, sparing: bool = False) -> float:
+        """Return the seconds until the buckets let a call start."""
+        wait_s = 0.0
+        if self._requests is not None:
+            wait_s = self._requests.wait_s(now, sparing=sparing)
+        if self._tokens is not None:
+            wait_s = max(wait_s, self._tokens.wait_s(now, sparing=sparing))
+        return wait_s
 
     def _begin(self, tokens: int) -> None:
         now = self._clock()
@@ -331,20 +337,39 @@ class Pacer:
         """Let those who wait start, as far as the pace allows, and come back when it allows more."""
         while self.waiting and self.in_flight < self._most_in_flight:
             now = self._clock()
-            if not self._may_spend(now):
-                self._come_back(now)
+            lines, caller, sparing = self._turn_of()
+            wait_s = self._wait_s(now, sparing=sparing)
+            if sparing and wait_s > 0:
+                lone = [name for name, line in self._lines[0].items() if len(line) == 1]
+                fresh = next((name for name in lone if name not in self._passed), None)
+                if fresh is not None:
+                    lines, caller, sparing = self._lines[0], fresh, False
+                if lone:
+                    wait_s = self._wait_s(now)
+            if wait_s > 0:
+                self._come_back(now, wait_s)
                 return
-            waiting = self._next()
+            waiting = self._take(lines, caller)
             if waiting.start.done():
                 continue  # cancelled, and its task has not run yet
+            if sparing:
+                self._passed.clear()
+            else:
+                self._passed.add(caller)
             self._begin(waiting.tokens)
             waiting.start.set_result(None)
 
-    def _next(self) -> _Waiting:
-        """Return who starts next: the lines of a class in turn."""
+    def _turn_of(self) -> tuple[_Lines, str, bool]:
+        """Return whose turn it is, in which class, and whether it has to spare what is kept for lone calls."""
         interactive, bulk = self._lines
-        lines = bulk if bulk and (not interactive or self._starts % _BULK_TURN == 0) else interactive
-        caller, line = next(iter(lines.items()))
+        if bulk and (not interactive or self._starts % _BULK_TURN == 0):
+            return bulk, next(iter(bulk)), not interactive
+        caller, line = next(iter(interactive.items()))
+        return interactive, caller, len(line) > 1
+
+    def _take(self, lines: _Lines, caller: str) -> _Waiting:
+        """Return the first of a caller's line; the caller's next turn is after all others'."""
+        line = lines[caller]
         waiting, _ = line.popitem(last=False)
         lines.move_to_end(caller)
         if not line:
@@ -363,8 +388,7 @@ class Pacer:
         self.waiting -= 1
         self._waiting_tokens -= waiting.tokens
 
-    def _come_back(self, now: float) -> None:
-        wait_s = max(bucket.wait_s(now) for bucket in (self._requests, self._tokens) if bucket is not None)
+    def _come_back(self, now: float, wait_s: float) -> None:
         wait_s = max(wait_s, _TICK_S)
         if self._timer is not None:
             if self._timer_at <= now + wait_s + _TICK_S:

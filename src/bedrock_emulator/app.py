@@ -1,4 +1,4 @@
-"""The HTTP face: Bedrock's paths. A raw ASGI app; what is under `/_emulator` goes to `manage`.
+"""The HTTP face: Bedrock's paths. A raw ASGI app; `/_emulator` goes to `manage`, what is signed for S3 to `s3.face`.
 
 Paths are matched undecoded, since a model's ARN has encoded slashes. Checks come in this order, inferred from AWS's
 answers: credentials, headers, model id, profile, quotas, JSON, schema, the model's limits. A fault strikes after the
@@ -24,6 +24,7 @@ from .manage import Controls, manage
 from .models import FAMILIES
 from .quotas import Ask, Grant
 from .response import JSON, TOKEN_COUNT, Response, Struck, Unanswered, as_error, as_json, hang, unanswered
+from .s3.face import S3, is_meant
 from .sigv4 import Keys
 from .table import Names
 from .transport import ARRIVED, Connection, Receive, Scope, Send
@@ -103,6 +104,7 @@ class Emulator:
     ) -> None:
         self._profiles = dict(profiles or {})
         self._controls = Controls(keys, LatencyTable(latency_s, latencies))
+        self._s3 = S3(self._controls)
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,6 +115,8 @@ class Emulator:
             body = await _read_body(receive)
             response = manage(self._controls, scope["method"], path.removeprefix("/_emulator/"), query, body)
             await _send(response, send)
+        elif is_meant(scope):
+            await self._s3(scope, receive, send)
         else:
             await self._bedrock(path, query, scope, receive, send)
 

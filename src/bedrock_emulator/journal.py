@@ -16,12 +16,13 @@ _SECRETS = frozenset({"x-amz-security-token", "cookie"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One call of Bedrock's API.
+    """One call of Bedrock's API, or of S3's.
 
     `at`: seconds since 1970 when the call arrived. `model`: the model id, or what was sent when it means nothing.
     `status`: None when there was no answer. `request_body`: the first 64 KB.
     `concurrency`: calls in flight when this one arrived, itself included. `fault`: the name of the fault that struck.
     `took_ms`: from the arrival of the call until its answer was ready to be sent, or was known not to come.
+    `object`: the bucket and key that a call of S3 is about; an answer of S3 that is streamed has no hash.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Row:
     headers: bytes  # as lines, which take a third of the memory of pairs
     fault: str | None
     took_ms: float
+    object: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the row for the wire, with secrets masked."""
@@ -58,6 +60,7 @@ class Row:
             "headers": dict(_mask(line.decode("latin-1")) for line in self.headers.split(b"\n") if line),
             "fault": self.fault,
             "took_ms": round(self.took_ms, 3),
+            "object": self.object,
         }
 
 
@@ -76,13 +79,14 @@ class Journal:
         request_body: bytes,
         response_body: bytes | None,
         headers: Iterable[tuple[bytes, bytes]],
+        request_sha256: bytes | None = None,
         **members: Any,
     ) -> None:
-        """Append a row; the members are those of `Row`."""
+        """Append a row; the members are those of `Row`. `request_sha256`: when there is less than the whole body."""
         row = Row(
             id=self._next_id,
             request_body=bytes(request_body[:MAX_REQUEST_BODY]),
-            request_sha256=sha256(request_body).digest(),
+            request_sha256=request_sha256 or sha256(request_body).digest(),
             response_sha256=None if response_body is None else sha256(response_body).digest(),
             headers=b"\n".join(map(b": ".join, headers)),
             **members,

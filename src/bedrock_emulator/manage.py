@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -14,6 +15,8 @@ from .journal import MAX_ROWS, Journal
 from .latency import LatencyTable
 from .quotas import QuotaTable
 from .response import Response, as_json
+from .s3.buckets import post_bucket
+from .s3.store import Store
 from .settings import BadSettingError
 from .sigv4 import Keys
 
@@ -36,6 +39,7 @@ class Controls:
     quotas: QuotaTable = field(default_factory=QuotaTable)
     guardrails: Guardrails = field(default_factory=Guardrails)
     journal: Journal = field(default_factory=Journal)
+    s3: Store = field(default_factory=Store)
 
     @property
     def tables(self) -> dict[str, _Table]:
@@ -62,6 +66,13 @@ def manage(controls: Controls, method: str, path: str, query: Mapping[str, str],
             return _post(controls.guardrails.post, body)
         case "DELETE", "guardrails", _:
             return _deleted(controls.guardrails.remove(item or None), f"There is no guardrail {item}.")
+        case "GET", "buckets", "":
+            return as_json({"buckets": [bucket.as_json() for bucket in controls.s3.buckets.values()]})
+        case "POST", "buckets", "":
+            return _post(partial(post_bucket, controls.s3), body)
+        case "DELETE", "buckets", "":
+            controls.s3.clear()
+            return _deleted(True)
         case "GET", "credentials", "":
             return as_json({"credentials": controls.keys.as_json() if controls.keys else None})
         case "POST", "credentials", "":

@@ -44,6 +44,7 @@ class BedrockEmulator:
         return {
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.url,
             "AWS_ENDPOINT_URL_BEDROCK": self.url,
+            "AWS_ENDPOINT_URL_S3": self.url,
             "AWS_ACCESS_KEY_ID": "emulator",
             "AWS_SECRET_ACCESS_KEY": "emulator",
             "AWS_REGION": _REGION,
@@ -77,13 +78,22 @@ class BedrockEmulator:
         """Let calls take their time and return the entry. Raises ValueError for bad settings."""
         return self._call("POST", "latency", settings)
 
+    def bucket(self, name: str, **settings: Any) -> dict[str, Any]:
+        """Make a bucket and return it: `region`, `owner`. Raises ValueError for bad settings."""
+        return self._call("POST", "buckets", {"name": name, **settings})
+
+    def buckets(self) -> dict[str, dict[str, Any]]:
+        """Return the buckets by their names, each with its `objects` (key and size) and `uploads` under way."""
+        return {bucket["name"]: bucket for bucket in self._call("GET", "buckets")["buckets"]}
+
     def guardrail(self, **settings: Any) -> dict[str, Any]:
         """Make a guardrail and return it. Raises ValueError for bad settings."""
         return self._call("POST", "guardrails", settings)
 
     def clear(self) -> None:
-        """Remove all faults, quotas, latencies and guardrails, empty the journal, and take any signature."""
-        for collection in ("faults", "quotas", "latency", "guardrails", "credentials", "journal"):
+        """Remove all faults, quotas, latencies, guardrails, objects and buckets but the one that is always there, empty
+        the journal, and take any signature."""
+        for collection in ("faults", "quotas", "latency", "guardrails", "credentials", "buckets", "journal"):
             self._call("DELETE", collection)
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Checking AWS's signatures, version 4, against one pair of keys.
 
 The path is signed as it is on the wire with every segment percent-encoded once more: a sent `%3A` is signed as `%253A`
-(bytes of botocore). Source: AWS documentation, Signature Version 4; texts of refusals are AWS-wide ones.
+(bytes of botocore). S3 alone does without the second time, and says in a header what it signed of the body.
+Source: AWS documentation, Signature Version 4; texts of refusals are AWS-wide ones.
 
 Not supported: signatures in the query string, and a `Date` header in place of `X-Amz-Date`.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from .errors import (
     MAX_SKEW,
@@ -30,7 +31,8 @@ from .errors import (
 from .settings import Settings
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_SERVICE = "bedrock"  # of both hosts, the runtime's too
+_BEDROCK = "bedrock"  # of both hosts, the runtime's too
+_S3 = "s3"
 _PARTS = ("Credential", "Signature", "SignedHeaders")
 _UNRESERVED = "-_.~"
 
@@ -82,7 +84,7 @@ class Request:
         return ",".join(" ".join(value.split()) for value in found) if found else None
 
 
-def verify(request: Request, keys: Keys, *, now: datetime) -> None:
+def verify(request: Request, keys: Keys, *, now: datetime, service: str = _BEDROCK) -> None:
     """Raise AwsError unless `request` is signed with `keys`, at most five minutes before or after `now`."""
     parts = _parse(request.header("authorization"))
     access_key, *scope = parts["Credential"].split("/")
@@ -92,29 +94,33 @@ def verify(request: Request, keys: Keys, *, now: datetime) -> None:
         raise unrecognized_client()
     stamp = request.header("x-amz-date") or ""
     signed = _read_date(stamp)
-    _check_scope(scope, stamp)
+    _check_scope(scope, stamp, service)
     if abs(now - signed) > MAX_SKEW:
         raise signature_outdated(signed, now)
     names = parts["SignedHeaders"].split(";")
     if "host" not in names:
         raise invalid_signature("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    text = "\n".join((_ALGORITHM, stamp, "/".join(scope), sha256(canonical_request(request, names)).hexdigest()))
+    text = "\n".join(
+        (_ALGORITHM, stamp, "/".join(scope), sha256(canonical_request(request, names, service)).hexdigest())
+    )
     if not hmac.compare_digest(_sign(keys.secret_key, scope, text).encode(), parts["Signature"].encode()):
         raise wrong_signature()
 
 
-def canonical_request(request: Request, names: Sequence[str]) -> bytes:
+def canonical_request(request: Request, names: Sequence[str], service: str = _BEDROCK) -> bytes:
     """Return the text whose hash is signed; `names` are the signed headers."""
+    path = unquote_to_bytes(request.path) if service == _S3 else request.path
+    sent_hash = request.header("x-amz-content-sha256") if service == _S3 else None
     pairs = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True)
     query = sorted((quote(key, safe=_UNRESERVED), quote(value, safe=_UNRESERVED)) for key, value in pairs)
     lines = [
         request.method,
-        quote(request.path, safe=f"/{_UNRESERVED}"),
+        quote(path, safe=f"/{_UNRESERVED}"),
         "&".join(f"{key}={value}" for key, value in query),
         *(f"{name}:{request.header(name) or ''}" for name in names),
         "",
         ";".join(names),
-        sha256(request.body).hexdigest(),
+        sent_hash or sha256(request.body).hexdigest(),
     ]
     return "\n".join(lines).encode("latin-1")
 
@@ -144,12 +150,12 @@ def _read_date(stamp: str) -> datetime:
         raise incomplete_signature(f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.") from None
 
 
-def _check_scope(scope: Sequence[str], stamp: str) -> None:
-    """Refuse a scope that is not `date/region/bedrock/aws4_request`; every region is served."""
+def _check_scope(scope: Sequence[str], stamp: str, service: str) -> None:
+    """Refuse a scope that is not `date/region/service/aws4_request`; every region is served."""
     if len(scope) != 4 or scope[3] != "aws4_request":
         raise incomplete_signature("Credential must have exactly 5 slash-delimited elements, the last 'aws4_request'.")
-    if scope[2] != _SERVICE:
-        raise invalid_signature(f"Credential should be scoped to correct service: '{_SERVICE}'.")
+    if scope[2] != service:
+        raise invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
     if not stamp.startswith(f"{scope[0]}T"):
         raise invalid_signature(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "

@@ -18,7 +18,7 @@ from .conftest import ENGLISH, SIGNED, TITAN, Running
 
 MEMBERS = (
     "id at op model region status request_body request_sha256 response_sha256 tokens items concurrency headers fault "
-    "took_ms"
+    "took_ms object"
 )
 
 

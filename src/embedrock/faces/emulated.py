@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from embedrock.settings import SettingsError
+
+_BUCKET = "embedrock-emulator"  # the one that the emulator always has, in every region
 
 
 def require() -> None:
@@ -37,7 +40,16 @@ def running(wanted: bool) -> Iterator[str | None]:
                 raise SettingsError("the emulator did not start")
             os.environ["EMBEDROCK_EMULATED"] = "true"
             os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = url
+            os.environ["AWS_ENDPOINT_URL_S3"] = url
+            os.environ.setdefault("AWS_S3_REGIONAL_BUCKETS", json.dumps(dict.fromkeys(_regions(), _BUCKET)))
             yield url
         finally:
             child.stdin.close()
             child.terminate()
+
+
+def _regions() -> list[str]:
+    """Return the regions that the environment names, or the one that is used when it names none."""
+    several = [name.strip() for name in os.environ.get("AWS_BEDROCK_REGIONS", "").split(",") if name.strip()]
+    names = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
+    return several or [next(filter(None, map(os.environ.get, names)), "us-east-1")]

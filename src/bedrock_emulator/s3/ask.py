@@ -1,0 +1,123 @@
+"""One request to S3: which operation it is, and what it brings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from ..response import Response
+from .errors import S3Error
+from .store import Blob, Bucket, Store, Upload
+from .xml import document
+
+XML = (b"content-type", b"application/xml")
+UNKNOWN = "UnknownOperation"
+_MAX_XML = 2 * 1024 * 1024
+
+_OPERATIONS: Mapping[tuple[str, str, str], str] = {
+    ("GET", "service", ""): "ListBuckets",
+    ("PUT", "bucket", ""): "CreateBucket",
+    ("HEAD", "bucket", ""): "HeadBucket",
+    ("DELETE", "bucket", ""): "DeleteBucket",
+    ("GET", "bucket", "location"): "GetBucketLocation",
+    ("GET", "bucket", "list-type"): "ListObjectsV2",
+    ("GET", "bucket", ""): "ListObjects",
+    ("GET", "bucket", "uploads"): "ListMultipartUploads",
+    ("POST", "bucket", "delete"): "DeleteObjects",
+    ("GET", "object", ""): "GetObject",
+    ("HEAD", "object", ""): "HeadObject",
+    ("PUT", "object", ""): "PutObject",
+    ("DELETE", "object", ""): "DeleteObject",
+    ("POST", "object", "uploads"): "CreateMultipartUpload",
+    ("PUT", "object", "uploadId"): "UploadPart",
+    ("GET", "object", "uploadId"): "ListParts",
+    ("POST", "object", "uploadId"): "CompleteMultipartUpload",
+    ("DELETE", "object", "uploadId"): "AbortMultipartUpload",
+}
+OPERATIONS = frozenset({*_OPERATIONS.values(), "CopyObject"})
+#: members of a query that make another operation of it; most of them are not supported
+_SUBRESOURCE = re.compile(
+    "accelerate|acl|analytics|attributes|cors|delete|encryption|intelligent-tiering|inventory|legal-hold|lifecycle|"
+    "list-type|location|logging|metrics|notification|object-lock|ownershipControls|partNumber|policy|policyStatus|"
+    "publicAccessBlock|replication|requestPayment|restore|retention|select|tagging|torrent|uploadId|uploads|"
+    "versionId|versioning|versions|website"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request. `headers`: names in lower case; `region`: the one it is signed for; `receive`: makes its body a blob.
+
+    The receiver raises S3Error and `incoming.ClientGone`.
+    """
+
+    op: str
+    bucket_name: str
+    key: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    region: str
+    store: Store
+    receive: Callable[[], Awaitable[Blob]]
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket. Raises S3Error when there is none."""
+        if bucket := self.store.buckets.get(self.bucket_name):
+            return bucket
+        raise S3Error("NoSuchBucket", members={"BucketName": self.bucket_name})
+
+    @property
+    def upload(self) -> Upload:
+        """The upload in parts. Raises S3Error when there is none."""
+        upload = self.bucket.uploads.get(self.query["uploadId"])
+        if upload is None or upload.key != self.key:
+            raise S3Error("NoSuchUpload", members={"UploadId": self.query["uploadId"]})
+        return upload
+
+    async def small_body(self) -> bytes:
+        """Return a body that is XML. Raises S3Error."""
+        blob = await self.receive()
+        try:
+            if blob.size > _MAX_XML:
+                raise S3Error("MalformedXML")
+            return blob.path.read_bytes()
+        finally:
+            blob.remove()
+
+    def number(self, name: str, default: int, *, most: int) -> int:
+        """Return a whole number of the query, not negative. Raises S3Error."""
+        text = self.query.get(name, str(default))
+        if not text.isdecimal() or len(text) > 10:
+            raise S3Error("InvalidArgument", message=f"Provided {name} not an integer or within integer range")
+        return min(int(text), most)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the bucket and the key in a path that is not decoded."""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    return unquote(bucket), unquote(key)
+
+
+def operation(method: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Return the name of the operation, `UNKNOWN` for one that is not supported."""
+    scope = "object" if key else "bucket" if bucket else "service"
+    named = {name for name in query if _SUBRESOURCE.fullmatch(name)}
+    if "uploadId" in named:
+        named.discard("partNumber")
+    op = _OPERATIONS.get((method, scope, "".join(sorted(named))), UNKNOWN)
+    if "x-amz-copy-source" in headers:
+        return "CopyObject" if op == "PutObject" else UNKNOWN
+    return op
+
+
+def as_xml(root: str, content: str, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
+    """Return an answer with a document."""
+    return Response(200, document(root, content), [XML, *(headers or [])])
+
+
+def bare(status: int, headers: list[tuple[bytes, bytes]] | None = None) -> Response:
+    """Return an answer without a body."""
+    return Response(status, b"", headers or [])

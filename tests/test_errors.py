@@ -28,6 +28,7 @@ CODES = {
     "model_warming": "ModelWarming",
     "overloaded": "Overloaded",
     "origin_not_allowed": "Forbidden",
+    "rate_limit_exceeded": "RateLimited",
     "request_timeout": "RequestTimeout",
     "request_too_large": "RequestTooLarge",
     "s3_access_denied": "S3AccessDenied",
@@ -56,6 +57,7 @@ CODES = {
     "invalid_value": None,
     "media_too_large": None,
     "media_type_mismatch": None,
+    "request_tokens_exceeded": None,
     "too_many_inputs": None,
     "unsupported_content_encoding": None,
     "unsupported_input_combination": None,
@@ -147,7 +149,7 @@ def test_what_the_caller_or_the_operator_must_mend_is_hopeless_and_nothing_else_
 def test_type_is_openais_for_the_status(cls: type[EmbedrockError]) -> None:
     expected = "requests" if cls.status == 429 else "server_error" if cls.status >= 500 else "invalid_request_error"
 
-    assert cls.type == expected
+    assert cls.type == ("tokens" if cls is errors.TokensLimited else expected)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -16,6 +16,8 @@
     │   ├── RequestTooLarge     413
     │   ├── UnsupportedMedia    415  a body that is not plain JSON
     │   └── ValidationError     422  a body of Bedrock's own shape that breaks its schema
+    ├── RateLimited             429  the key's own limit of requests
+    │   └── TokensLimited       429  that of tokens
     ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
     ├── InternalError           500  our fault
     ├── InvalidUpstream         502  Bedrock answered something that is no embedding
@@ -187,6 +189,25 @@ class UnsupportedMedia(BadRequest):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class RateLimited(EmbedrockError):
+    """The key sends more requests than it may. `wait_ms`: until the next may come."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+    retry_after_s = 1
+
+    def __init__(self, message: str, *, wait_ms: int = 1000, param: str | None = None) -> None:
+        super().__init__(message, param=param, retry_after_s=wait_ms / 1000)
+        self.wait_ms = wait_ms
+
+
+class TokensLimited(RateLimited):
+    """The key sends more tokens than it may."""
+
+    type = "tokens"
 
 
 class UpstreamThrottled(EmbedrockError):

@@ -165,6 +165,9 @@ class Settings:
         secret=True,
     )
     allow_no_auth: bool = _setting(_flag, False, "listen beyond loopback without keys")
+    key_requests_per_minute: int = _setting(_whole(0, 10**9), 0, "requests a minute of each key; 0: no limit")
+    key_tokens_per_minute: int = _setting(_whole(0, 10**9), 0, "tokens a minute of each key; 0: no limit")
+    key_concurrency: int = _setting(_whole(0, 10**6), 0, "requests at once of each key; 0: no limit")
     max_body_bytes: int = _setting(_whole(1024, 2**31), 100_000_000, "largest request body, in bytes")
     max_inputs: int = _setting(_whole(1, 1_000_000), 2048, "most inputs in a request")
     empty_input: Literal["refuse", "space"] = _setting(
@@ -234,6 +237,11 @@ class Settings:
     workers: int = 1
     #: where the worker processes of one port keep their metrics; None: there is one process
     metrics_dir: str | None = None
+
+    @property
+    def key_limits(self) -> tuple[int, int, int]:
+        """Requests and tokens a minute, and requests at once, of each key; 0: no limit."""
+        return self.key_requests_per_minute, self.key_tokens_per_minute, self.key_concurrency
 
     def __post_init__(self) -> None:
         if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):

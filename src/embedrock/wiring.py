@@ -15,6 +15,7 @@ from embedrock.catalog import Alias, Names, Target, place
 from embedrock.errors import EmbedrockError, ModelNotFound, UpstreamAuthFailed
 from embedrock.model_list import Entry
 from embedrock.service.defaults import Defaults
+from embedrock.service.door import Door
 from embedrock.service.embedder import Embedder, Options
 from embedrock.service.native import Native
 from embedrock.service.pacer import Quota
@@ -79,6 +80,7 @@ class Gateway:
     s3: S3Rules
     metrics: Metrics
     database: Database
+    door: Door
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
 
     async def find_credentials(self) -> None:
@@ -233,7 +235,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(database.close)
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
-        yield Gateway(found, embedder, native, options.s3, metrics, database, sources)
+        door = Door(settings.workers)
+        yield Gateway(found, embedder, native, options.s3, metrics, database, door, sources)
 
 
 def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:

@@ -24,6 +24,7 @@ from embedrock.errors import (
     UpstreamThrottled,
     UpstreamTimeout,
 )
+from embedrock.service.callers import Caller
 from embedrock.service.calls import estimate_tokens, split
 from embedrock.service.coalescer import WINDOW_S
 from embedrock.service.embedder import Embedder, Options, Reply
@@ -91,8 +92,9 @@ class Gateway:
         """How many texts each call held."""
         return [len(sent.body["texts"]) for sent in self.sent]
 
-    async def embed(self, model: str, value: object, **asked: Any) -> Reply[Array]:
-        return await self.embedder.embed(model, value, **{"render": vectors.as_json} | asked)
+    async def embed(self, model: str, value: object, *, caller: str = "", **asked: Any) -> Reply[Array]:
+        asked.setdefault("render", vectors.as_json)
+        return await self.embedder.embed(model, value, caller=Caller(caller), **asked)
 
     async def refusal(self, model: str, value: object, **asked: Any) -> EmbedrockError:
         with pytest.raises(EmbedrockError) as caught:

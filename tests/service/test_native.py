@@ -10,6 +10,7 @@ import pytest
 
 from embedrock.catalog import Names
 from embedrock.errors import InvalidUpstream, Retry, Unavailable, UpstreamThrottled
+from embedrock.service.callers import Caller
 from embedrock.service.health import Health
 from embedrock.service.native import Native, NativeReply
 from embedrock.service.pacer import Pacer, Quota
@@ -35,7 +36,7 @@ class Place:
         self.upstream = upstream
 
     async def invoke(self, body: bytes = BODY, *, texts: tuple[str, ...] = ("four",), caller: str = "") -> NativeReply:
-        return await self._native.invoke(TARGET, body, texts=texts, caller=caller)
+        return await self._native.invoke(TARGET, body, texts=texts, caller=Caller(caller))
 
 
 def test_answer_is_what_bedrock_said_byte_for_byte() -> None:

@@ -21,9 +21,11 @@ from embedrock.families import FAMILIES, Family
 from embedrock.inputs import Fused, Inputs, Item, is_heavy, read_inputs
 from embedrock.service import guard
 from embedrock.service.attempts import Patience
-from embedrock.service.calls import Calls
+from embedrock.service.callers import ANYBODY, Caller
+from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.checks import prepare
 from embedrock.service.defaults import Defaults
+from embedrock.service.door import Admission
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.service.work import Work
@@ -110,13 +112,14 @@ class Embedder:
         guardrail: Guardrail | None = None,
         timeout_s: float | None = None,
         retries: int | None = None,
-        caller: str = "",
+        caller: Caller = ANYBODY,
+        admission: Admission | None = None,
     ) -> Reply[V]:
         """Return `render` of the vectors of the inputs in `value`, in order.
 
         `params` are what the caller says of the model's own parameters, the stronger mapping first; `headers` go to
         Bedrock with each call. `timeout_s` can only shorten the operator's limit. `retries` is how often a call is
-        tried again at most; None: as often as makes sense. `caller` stands for the key: callers take turns.
+        tried again at most; None: as often as makes sense. Callers take turns; `admission` is of one with limits.
         Raises EmbedrockError; a request that is refused is refused before anything is sent.
         """
         options = self._options
@@ -140,6 +143,8 @@ class Embedder:
             if options.pairs and target.spec.family == "marengo_3_0":
                 inputs = _paired(inputs)
         ready = prepare(target.spec, family, inputs, wanted)
+        if admission is not None:
+            await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
         guarded = None
         if guardrail is not None:
             guarded = await guard.enforce(inputs, guardrail, self._ways.of_guardrail(target), self._patience, deadline)
@@ -157,11 +162,15 @@ class Embedder:
             self._ways.of(target),
             headers,
             deadline,
-            caller,
+            caller.name,
             len(items) > _BULK_INPUTS,
             retries,
         )
-        found = await self._calls.run(work)
+        try:
+            found = await self._calls.run(work)
+        finally:
+            if admission is not None:
+                admission.correct(work.tokens)
         if places is not None:
             found = [found[place] for place in places]
         self._metrics.embedded(target.spec.id, len(inputs.items), work.tokens, reported=work.reported)

@@ -14,7 +14,9 @@ from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import InvalidUpstream
 from embedrock.families.answer import header_tokens
 from embedrock.service.attempts import Call, Patience, choose
+from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.calls import estimate_tokens
+from embedrock.service.door import Admission
 from embedrock.service.ways import Way, Ways
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Headers
@@ -54,7 +56,8 @@ class Native:
         images: int = 0,
         headers: Headers = (),
         timeout_s: float | None = None,
-        caller: str = "",
+        caller: Caller = ANYBODY,
+        admission: Admission | None = None,
     ) -> NativeReply:
         """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
         deadline = time.monotonic() + min(self._timeout_s, timeout_s or self._timeout_s)
@@ -67,10 +70,17 @@ class Native:
 
         ways = self._ways.of(target)
         estimate = sum(map(estimate_tokens, texts))
-        choose(ways, estimate).pacer.admit(1, estimate, deadline, caller=caller)
-        call = Call(send, _spent, target.spec.id, deadline, estimate, caller)
-        (answer, tokens), way = await self._patience.call(ways, call)
-        counted = tokens if tokens is not None else estimate
+        if admission is not None:
+            await admission.spend(estimate)
+        counted = 0
+        try:
+            choose(ways, estimate).pacer.admit(1, estimate, deadline, caller=caller.name)
+            call = Call(send, _spent, target.spec.id, deadline, estimate, caller.name)
+            (answer, tokens), way = await self._patience.call(ways, call)
+            counted = tokens if tokens is not None else estimate
+        finally:
+            if admission is not None:
+                admission.correct(counted)
         self._metrics.embedded(target.spec.id, max(1, len(texts), images), counted, reported=tokens is not None)
         price = target.alias.usd_per_million_tokens if target.alias else None
         cost = cost_usd(target.spec, Billed(counted, len(texts), images), price)

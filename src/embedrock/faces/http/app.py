@@ -23,15 +23,20 @@ from embedrock.errors import (
     InternalError,
     MethodNotAllowed,
     Overloaded,
+    RateLimited,
     RequestTimeout,
     RequestTooLarge,
     Unauthenticated,
     UnsupportedMedia,
 )
 from embedrock.faces.http import headers as header
+from embedrock.faces.http import rates
 from embedrock.faces.http.bodies import Bodies
 from embedrock.faces.http.handlers import AZURE, Route, Serving, find_route
 from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, whole
+from embedrock.service.callers import Caller
+from embedrock.service.door import Admission
+from embedrock.service.limits import Limits
 from embedrock.settings import Settings
 from embedrock.telemetry import LOGGER
 from embedrock.wire import openai
@@ -56,7 +61,10 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._key_digests = frozenset(sha256(key.encode()).digest() for key in settings.api_key)
+        limits = Limits(*(limit or None for limit in settings.key_limits))
+        digests = [sha256(key.encode()) for key in settings.api_key]
+        self._callers = {digest.digest(): Caller(digest.hexdigest()[:16], limits) for digest in digests}
+        self._anybody = Caller(limits=limits)
         self._gateway: Gateway | None = None
         self._bodies = Bodies()
         self._mcp: Route | None = None
@@ -122,29 +130,44 @@ class App:
         room = self._bodies.room(headers, self.settings.max_body_bytes)
         request = Request(scope["method"], path, headers, scope["headers"], receive, room)
         route = self._mcp if self._mcp is not None and path == MCP_PATH else find_route(path)
+        admission: Admission | None = None
         try:
-            if route.needs_key and self._key_digests:
-                request = request._replace(caller=self._check_key(request.raw_headers, azure=route is AZURE))
-            elif route.needs_key:
-                _check_origin(headers)
+            if route.needs_key:
+                request = request._replace(caller=self._caller(request, azure=route is AZURE))
             if request.method not in route.methods:
                 raise MethodNotAllowed(f"This path takes {route.methods[0]}.")
+            if route.embeds and request.caller.limits:
+                admission = self.gateway.door.open(request.caller)
+                request = request._replace(admission=admission)
+                await admission.enter()
             with room:
-                return route, await route.handler(Serving(self.settings, self.gateway), request)
+                answer = await route.handler(Serving(self.settings, self.gateway), request)
         except EmbedrockError as exc:
             if exc.status >= 500:
                 _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.explained())
-            return route, _error(exc, route)
+            answer = _error(exc, route)
         except Hangup:
             raise
         except Exception as exc:  # the last line of defence; a caller gets an envelope whatever happens
             # Only where and what kind: an exception's text may hold what a caller sent.
             where = "".join(traceback.format_tb(exc.__traceback__))
             _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
-            return route, _error(InternalError("Something went wrong in the gateway."), route)
+            answer = _error(InternalError("Something went wrong in the gateway."), route)
+        finally:
+            if admission is not None:
+                admission.leave()
+        if admission is not None:
+            answer.headers.extend(rates.told(admission))
+        return route, answer
 
-    def _check_key(self, headers: Iterable[tuple[bytes, bytes]], *, azure: bool) -> str:
-        """Return what stands for the key from here on. Raises Unauthenticated."""
+    def _caller(self, request: Request, *, azure: bool) -> Caller:
+        """Return who asks. Raises Unauthenticated, or Forbidden where there are no keys."""
+        if self._callers:
+            return self._of_key(request.raw_headers, azure=azure)
+        _check_origin(request.headers)
+        return self._anybody
+
+    def _of_key(self, headers: Iterable[tuple[bytes, bytes]], *, azure: bool) -> Caller:
         sent = [value for name, value in headers if name == b"authorization"]
         if azure:  # whose clients send the bare key in a header of its own
             sent += [b"Bearer " + value for name, value in headers if name == b"api-key"]
@@ -152,10 +175,10 @@ class App:
             raise Unauthenticated("No API key was sent. Send it as 'Authorization: Bearer <key>'.")
         scheme, _, key = sent[0].partition(b" ")
         # Digests are compared, not keys: how long it takes tells nothing about a key.
-        digest = sha256(key)
-        if len(sent) > 1 or scheme.lower() != b"bearer" or digest.digest() not in self._key_digests:
+        caller = self._callers.get(sha256(key).digest())
+        if caller is None or len(sent) > 1 or scheme.lower() != b"bearer":
             raise Unauthenticated("Incorrect API key provided: it is not one of this gateway.", code="invalid_api_key")
-        return digest.hexdigest()[:16]
+        return caller
 
 
 def _check_origin(headers: Mapping[bytes, bytes]) -> None:
@@ -188,7 +211,8 @@ def _error(error: EmbedrockError, route: Route) -> Answer:
         headers.append((header.SHOULD_RETRY, b"false"))
     if error.retry_after_s is not None:
         headers.append((header.RETRY_AFTER, b"%d" % error.retry_after_s))
-        headers.append((header.RETRY_AFTER_MS, b"%d" % (error.retry_after_s * 1000)))
+        wait_ms = error.wait_ms if isinstance(error, RateLimited) else error.retry_after_s * 1000
+        headers.append((header.RETRY_AFTER_MS, b"%d" % wait_ms))
     if isinstance(error, MethodNotAllowed):
         headers.append((header.ALLOW, ", ".join(route.methods).encode()))
     if isinstance(error, ContentBlocked) and error.outcome is not None:

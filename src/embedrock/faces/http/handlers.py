@@ -50,6 +50,7 @@ class Route:
     methods: tuple[str, ...]
     handler: Handler
     needs_key: bool = True
+    embeds: bool = False  # a request counts against its caller's limits
 
 
 async def embeddings(serving: Serving, request: Request) -> Answer:
@@ -105,6 +106,7 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
             images=ask.images,
             headers=bedrock.forwarded,
             caller=request.caller,
+            admission=request.admission,
             timeout_s=timeout(request.headers),
         )
     except UpstreamThrottled as exc:
@@ -136,6 +138,7 @@ async def _embed(
             headers=bedrock.forwarded,
             guardrail=bedrock.guardrail,
             caller=request.caller,
+            admission=request.admission,
             timeout_s=timeout(request.headers),
         )
     except ContentBlocked as exc:
@@ -231,16 +234,16 @@ def _shown(request: Request) -> str:
 
 
 _GET: Final = ("GET", "HEAD")
-_EMBEDDINGS: Final = Route("embeddings", ("POST",), embeddings)
-AZURE: Final = Route("embeddings", ("POST",), deployment_embeddings)
+_EMBEDDINGS: Final = Route("embeddings", ("POST",), embeddings, embeds=True)
+AZURE: Final = Route("embeddings", ("POST",), deployment_embeddings, embeds=True)
 _AZURE_PATH: Final = re.compile(r"/openai/deployments/[^/]+/embeddings")
 _MODELS: Final = Route("models", _GET, list_models)
 _MODEL: Final = Route("model", _GET, show_model)
 ROUTES: Final = {
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
-    "/v1/aws-bedrock/embeddings": Route("native", ("POST",), native_embeddings),
-    "/api/v3/inference/embeddings": Route("v3", ("POST",), v3_embeddings),
+    "/v1/aws-bedrock/embeddings": Route("native", ("POST",), native_embeddings, embeds=True),
+    "/api/v3/inference/embeddings": Route("v3", ("POST",), v3_embeddings, embeds=True),
     "/v1/models": _MODELS,
     "/models": _MODELS,
     "/health/live": Route("live", _GET, live, needs_key=False),

@@ -20,6 +20,12 @@ SHOULD_RETRY: Final = b"x-should-retry"
 RETRY_AFTER: Final = b"retry-after"
 RETRY_AFTER_MS: Final = b"retry-after-ms"
 ALLOW: Final = b"allow"
+OF_REQUESTS: Final = (
+    b"x-ratelimit-limit-requests",
+    b"x-ratelimit-remaining-requests",
+    b"x-ratelimit-reset-requests",
+)
+OF_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
 TIMEOUT_MS: Final = b"x-request-timeout-ms"
 
@@ -43,6 +49,12 @@ ANSWERED: Final[Mapping[bytes, str]] = {
     RETRY_AFTER: "seconds to wait, on every 429 and 503",
     RETRY_AFTER_MS: "the same in milliseconds",
     ALLOW: "the methods of the path, on a 405",
+    OF_REQUESTS[0]: "requests a minute that the key may send; these six where there is such a limit",
+    OF_REQUESTS[1]: "how many of them it may send now",
+    OF_REQUESTS[2]: "when it may send all of them at once again, such as `12ms`, `1s` or `6m0s`",
+    OF_TOKENS[0]: "tokens a minute that the key may send",
+    OF_TOKENS[1]: "how many of them it may send now",
+    OF_TOKENS[2]: "when it may send all of them at once again",
 }
 
 #: Of requests.

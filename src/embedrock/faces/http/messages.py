@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 from embedrock.errors import BadRequest, RequestTimeout, RequestTooLarge, UnsupportedMedia
 from embedrock.faces.http import headers as header
 from embedrock.faces.http.bodies import Room
+from embedrock.service.callers import ANYBODY, Caller
+from embedrock.service.door import Admission
 from embedrock.wire import openai
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,7 +33,8 @@ class Request(NamedTuple):
     raw_headers: list[tuple[bytes, bytes]]  # all of them
     receive: Receive
     room: Room  # for its body
-    caller: str = ""  # stands for the key
+    caller: Caller = ANYBODY
+    admission: Admission | None = None  # None: the caller has no limits, or the path none
 
 
 class Answer(NamedTuple):

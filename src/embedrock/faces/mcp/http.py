@@ -52,13 +52,13 @@ async def open_route(settings: Settings, gateway: Gateway) -> AsyncIterator[Rout
         """POST /mcp."""
         bedrock = bedrock_headers.read(request.headers, request.raw_headers)
         body = await read_json(request, serving.settings.max_body_bytes)
-        scope = _scope(request) | {ASKED: Asked(bedrock, timeout(request.headers))}
+        scope = _scope(request) | {ASKED: Asked(bedrock, timeout(request.headers), request.caller, request.admission)}
         collected = _Collected()
         await manager.handle_request(scope, _replay(body, request.receive), collected.send)
         return collected.answer()
 
     async with manager.run():
-        yield Route("mcp", ("POST",), answer)
+        yield Route("mcp", ("POST",), answer, embeds=True)
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -29,6 +29,8 @@ from embedrock.faces.mcp.schemas import (
     MOST_SHOWN,
     TOOLS,
 )
+from embedrock.service.callers import ANYBODY, Caller
+from embedrock.service.door import Admission
 from embedrock.service.embedder import Reply
 from embedrock.settings import Settings
 from embedrock.vectors import Array, Label, Render
@@ -61,6 +63,8 @@ class Asked(NamedTuple):
 
     bedrock: BedrockHeaders = bedrock_headers.NONE
     timeout_s: float | None = None
+    caller: Caller = ANYBODY
+    admission: Admission | None = None
 
 
 class Tools:
@@ -186,6 +190,8 @@ class Tools:
             headers=asked.bedrock.forwarded,
             guardrail=asked.bedrock.guardrail,
             timeout_s=asked.timeout_s,
+            caller=asked.caller,
+            admission=asked.admission,
         )
 
 

@@ -1,0 +1,19 @@
+"""Who asks, and what they may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from embedrock.service.limits import UNLIMITED, Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One key, or everybody where there are no keys. `name` stands for the key and tells nothing about it."""
+
+    name: str = ""
+    limits: Limits = UNLIMITED
+
+
+ANYBODY: Final = Caller()

@@ -1,0 +1,132 @@
+"""Lets requests in by their callers' limits, and keeps what they take.
+
+Requests at once and requests a minute are counted before the body is read; so is a key whose tokens are spent. What a
+request takes of the tokens is known when its inputs are, as an estimate, and put right by what Bedrock counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from embedrock.errors import BadRequest, RateLimited, TokensLimited
+from embedrock.service.callers import Caller
+from embedrock.service.limits import Bucket, Limits, Standing
+
+_KEPT: Final = 10_000  # callers with something owed; beyond, those that owe nothing are forgotten
+_BUSY_WAIT_MS: Final = 1000  # when one of the requests under way ends is anybody's guess
+
+
+class _Account:
+    """What one caller has taken."""
+
+    __slots__ = ("concurrency", "limits", "requests", "tokens", "under_way")
+
+    def __init__(self, limits: Limits, share: int) -> None:
+        self.limits = limits
+        self.requests = None if limits.requests is None else Bucket(limits.requests, share)
+        self.tokens = None if limits.tokens is None else Bucket(limits.tokens, share)
+        self.concurrency = None if limits.concurrency is None else max(1, limits.concurrency // share)
+        self.under_way = 0
+
+    def is_idle(self, now_ns: int) -> bool:
+        buckets = (self.requests, self.tokens)
+        return not self.under_way and all(bucket is None or bucket.is_full(now_ns) for bucket in buckets)
+
+
+class Admission:
+    """One request of a caller with limits. The standings are for the answer's headers; None: there is no such limit."""
+
+    __slots__ = ("_account", "_clock", "_estimate", "_inside", "requests", "tokens")
+
+    def __init__(self, account: _Account, clock: Callable[[], int]) -> None:
+        self._account = account
+        self._clock = clock
+        self._inside = False
+        self._estimate = 0
+        self.requests: Standing | None = None
+        self.tokens: Standing | None = None
+
+    async def enter(self) -> None:
+        """Count the request. Raises RateLimited."""
+        account, now = self._account, self._clock()
+        if account.tokens is not None:
+            self.tokens = account.tokens.look(now)
+        if account.requests is not None:
+            self.requests = account.requests.look(now)
+        if account.concurrency is not None and account.under_way >= account.concurrency:
+            raise RateLimited(
+                f"As many requests of this key are under way as may be: {account.limits.concurrency}.",
+                wait_ms=_BUSY_WAIT_MS,
+            )
+        if self.tokens is not None and self.tokens.wait_ms:
+            raise _over(TokensLimited, self.tokens)
+        if account.requests is not None:
+            self.requests = account.requests.take(1, now)
+            if self.requests.wait_ms:
+                raise _over(RateLimited, self.requests)
+        account.under_way += 1
+        self._inside = True
+
+    async def spend(self, tokens: int) -> None:
+        """Take about so many tokens. Raises RateLimited, or BadRequest when it is more than a minute's worth."""
+        bucket = self._account.tokens
+        if bucket is None:
+            return
+        if tokens > bucket.limit:
+            raise BadRequest(
+                f"The request has about {tokens} tokens, more than the {bucket.limit} a minute of this key.",
+                param="input",
+                code="request_tokens_exceeded",
+            )
+        self.tokens = bucket.take(tokens, self._clock())
+        if self.tokens.wait_ms:
+            raise _over(TokensLimited, self.tokens)
+        self._estimate = tokens
+
+    def correct(self, tokens: int) -> None:
+        """Say how many tokens it was in truth; 0 where nothing came of it."""
+        bucket = self._account.tokens
+        if bucket is not None:
+            bucket.correct(tokens - self._estimate, self._clock())
+            self.tokens = bucket.look(self._clock())
+            self._estimate = 0
+
+    def leave(self) -> None:
+        """Say that the request has ended, whether it was let in or not, and give back what it did not use."""
+        if self._estimate:
+            self.correct(0)
+        if self._inside:
+            self._inside = False
+            self._account.under_way -= 1
+
+
+class Door:
+    """All callers' accounts of what they have taken, in this process, one of `share` at the same port."""
+
+    def __init__(self, share: int = 1, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._share = share
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    def open(self, caller: Caller) -> Admission:
+        """Return the admission of one request, which still has to enter."""
+        account = self._accounts.get(caller.name)
+        if account is None or account.limits != caller.limits:
+            if len(self._accounts) >= _KEPT:
+                self._forget()
+            account = self._accounts[caller.name] = _Account(caller.limits, self._share)
+        return Admission(account, self._clock)
+
+    def _forget(self) -> None:
+        now = self._clock()
+        self._accounts = {name: account for name, account in self._accounts.items() if not account.is_idle(now)}
+
+
+def _over(kind: type[RateLimited], standing: Standing) -> RateLimited:
+    return kind(
+        f"This key has reached its limit of {standing.limit} {kind.type} a minute; try again in "
+        f"{standing.wait_ms / 1000:.3f} s.",
+        wait_ms=standing.wait_ms,
+    )

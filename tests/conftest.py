@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+import boto3
 import hypothesis
 import openai
 import psycopg
@@ -396,6 +397,23 @@ def gateway_with(_launcher: _Launcher, emulator: Emulator) -> StartGateway:
         return running[key]
 
     return find
+
+
+@pytest.fixture
+def media_bucket(emulator: Emulator) -> Iterator[Any]:
+    """Return boto3's client of the emulator's S3, in which there is an empty bucket `media`."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=emulator.url,
+        aws_access_key_id="AKIATEST",
+        aws_secret_access_key="test-secret",
+        region_name="us-east-1",
+    )
+    try:
+        client.create_bucket(Bucket="media")
+        yield client
+    finally:
+        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@
     │   ├── Unauthenticated     401  no key, or one we do not know
     │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
     │   ├── Forbidden           403  a request from where it may not come
-    │   ├── S3AccessDenied      403  an object in S3 that callers may not name
+    │   ├── S3AccessDenied      403  an object in S3 that callers, or the gateway, may not use
     │   ├── NotFound            404  no such path
-    │   │   └── ModelNotFound   404  no such model
+    │   │   ├── ModelNotFound   404  no such model
+    │   │   └── S3NotFound      404  no such object in S3
     │   ├── MethodNotAllowed    405
     │   ├── RequestTimeout      408
+    │   ├── S3Changed           409  an object in S3 was overwritten while it was read
     │   ├── RequestTooLarge     413
     │   ├── UnsupportedMedia    415  a body that is not plain JSON
     │   └── ValidationError     422  a body of Bedrock's own shape that breaks its schema
@@ -146,7 +148,7 @@ class Forbidden(BadRequest):
 
 
 class S3AccessDenied(BadRequest):
-    """The object in S3 lies outside what callers may name."""
+    """The object in S3 lies outside what callers may name, or AWS does not let the gateway at it."""
 
     status = 403
     code = "s3_access_denied"
@@ -164,6 +166,12 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class S3NotFound(NotFound):
+    """There is no such object in S3, or no such bucket."""
+
+    code = "s3_object_not_found"
+
+
 class MethodNotAllowed(BadRequest):
     """The path exists but not with this method."""
 
@@ -175,6 +183,13 @@ class RequestTimeout(BadRequest):
 
     status = 408
     code = "request_timeout"
+
+
+class S3Changed(BadRequest):
+    """An object in S3 was overwritten while it was read."""
+
+    status = 409
+    code = "s3_object_changed"
 
 
 class RequestTooLarge(BadRequest):

@@ -42,8 +42,9 @@ class _Connection(asyncio.BufferedProtocol):
     parser: a call for 96 texts answers 1.2 MB, and each copy of it costs a tenth of the call.
     """
 
-    def __init__(self, buffer: bytearray, largest_answer: int) -> None:
+    def __init__(self, buffer: bytearray, largest_answer: int, peer: str) -> None:
         self._largest_answer = largest_answer
+        self._peer = peer
         self._parser = httptools.HttpResponseParser(self)
         self._view = memoryview(buffer)
         self._transport: asyncio.Transport | None = None
@@ -54,6 +55,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._length: int | None = None  # of the answer being read, while it is known and the body not complete
         self._body = bytearray()  # of known length, being filled
         self._rest: memoryview | None = None  # what is still to be filled of it
+        self._bodiless = False  # whatever its head says, the answer has no body: it is one to HEAD
         self._used = False  # has answered at least once
         self._started = False  # a byte of the present answer arrived
         self.give_up = 0.0  # when the present answer is too late
@@ -69,6 +71,7 @@ class _Connection(asyncio.BufferedProtocol):
             raise _Stale
         self._waiter = asyncio.get_running_loop().create_future()
         self.give_up = give_up
+        self._bodiless = request.startswith(b"HEAD ")
         self._started = False
         self._transport.write(request)
         try:
@@ -80,7 +83,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._waiter = None
 
     def time_out(self) -> None:
-        self._fail(UpstreamTimeout("Bedrock did not answer in time.", retry=Retry.TRANSIENT))
+        self._fail(UpstreamTimeout(f"{self._peer} did not answer in time.", retry=Retry.TRANSIENT))
 
     def close(self) -> None:
         self.open = False
@@ -109,10 +112,12 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._view[:nbytes])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(Unavailable("Bedrock's answer was not HTTP.", retry=Retry.TRANSIENT))
+            self._fail(Unavailable(f"{self._peer}'s answer was not HTTP.", retry=Retry.TRANSIENT))
             self.close()  # also when it was what came behind a good answer
             return
-        if self._length is not None and self._chunks and not self._waiter.done():
+        if self._bodiless and self._waiter.done():
+            self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body
+        elif self._length is not None and self._chunks and not self._waiter.done():
             self._read_past_the_parser(self._length)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -120,7 +125,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._used and not self._started:
             self._fail(_Stale())
         else:
-            self._fail(Unavailable("The connection to Bedrock broke.", retry=Retry.TRANSIENT))
+            self._fail(Unavailable(f"The connection to {self._peer} broke.", retry=Retry.TRANSIENT))
 
     # httptools
 
@@ -136,17 +141,20 @@ class _Connection(asyncio.BufferedProtocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        if self._bodiless and self._parser.get_status_code() >= 200:
+            self._complete(b"")
+            return
         length = self._headers.get(b"content-length", b"")
         if length.isdigit() and b"transfer-encoding" not in self._headers:
             self._length = int(length)
             if self._length > self._largest_answer:
-                self._fail(_too_large())
+                self._fail(self._too_large())
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._size += len(body)
         if self._size > self._largest_answer:
-            self._fail(_too_large())
+            self._fail(self._too_large())
 
     def on_message_complete(self) -> None:
         self._length = None
@@ -183,9 +191,8 @@ class _Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
-
-def _too_large() -> InvalidUpstream:
-    return InvalidUpstream("Bedrock's answer is larger than Bedrock's answers can be.")
+    def _too_large(self) -> InvalidUpstream:
+        return InvalidUpstream(f"{self._peer}'s answer is larger than {self._peer}'s answers can be.")
 
 
 class Pool:
@@ -201,7 +208,9 @@ class Pool:
         keep_alive_s: float = 50.0,  # load balancers and NAT drop idle connections after 60 s and more
         connect_timeout_s: float = 5.0,
         largest_answer: int = _LARGEST_ANSWER,
+        peer: str = "Bedrock",
     ) -> None:
+        self._peer = peer  # what errors call it
         self._host = host
         self._port = port
         self._tls = tls
@@ -234,7 +243,7 @@ class Pool:
             try:
                 return await self._exchange(await self._connect(give_up), request, give_up)
             except _Stale:
-                raise Unavailable("The connection to Bedrock broke.", retry=Retry.TRANSIENT) from None
+                raise Unavailable(f"The connection to {self._peer} broke.", retry=Retry.TRANSIENT) from None
         finally:
             self._slots.release()
 
@@ -249,7 +258,7 @@ class Pool:
             async with asyncio.timeout(timeout_s):
                 await self._slots.acquire()
         except TimeoutError:
-            raise UpstreamTimeout("No connection to Bedrock got free in time.") from None
+            raise UpstreamTimeout(f"No connection to {self._peer} got free in time.") from None
 
     async def _exchange(self, connection: _Connection, request: bytes, give_up: float) -> Response:
         self._busy.add(connection)
@@ -291,16 +300,16 @@ class Pool:
         try:
             async with asyncio.timeout(min(self._connect_timeout_s, give_up - time.monotonic())):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self._buffer, self._largest_answer),
+                    lambda: _Connection(self._buffer, self._largest_answer, self._peer),
                     self._host,
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
                 )
         except TimeoutError as exc:
-            raise Unavailable("Bedrock could not be reached in time.", retry=Retry.TRANSIENT) from exc
+            raise Unavailable(f"{self._peer} could not be reached in time.", retry=Retry.TRANSIENT) from exc
         except ssl.SSLCertVerificationError as exc:
-            raise Unavailable("Bedrock's TLS certificate is not trusted; see AWS_CA_BUNDLE.") from exc
+            raise Unavailable(f"{self._peer}'s TLS certificate is not trusted; see AWS_CA_BUNDLE.") from exc
         except OSError as exc:
-            raise Unavailable("Bedrock could not be reached.", retry=Retry.TRANSIENT) from exc
+            raise Unavailable(f"{self._peer} could not be reached.", retry=Retry.TRANSIENT) from exc
         return connection

@@ -177,7 +177,7 @@ def chain_loader(account: Account = _DEFAULT) -> Callable[[bool], Credentials | 
         except Exception as exc:  # it calls STS and metadata services, runs programs, reads files: anything goes
             held.clear()
             raise UpstreamAuthFailed("The gateway's AWS credentials could not be loaded.") from exc
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token, getattr(frozen, "account_id", None))
 
     return load
 

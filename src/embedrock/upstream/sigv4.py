@@ -3,7 +3,8 @@
 Only the body, the second and the credentials change between two calls of a model, so the canonical request is kept
 as the text before and after `x-amz-date`, and the signing key is derived once a day.
 
-The canonical path is the path on the wire percent-encoded once more: `%3A` is signed as `%253A`.
+The canonical path is the path on the wire percent-encoded once more: `%3A` is signed as `%253A`. S3 alone takes the
+path as it is on the wire.
 Source: AWS General Reference, Signature Version 4; checked against botocore in the tests.
 """
 
@@ -23,32 +24,42 @@ _OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """AWS credentials; `token` for temporary ones."""
+    """AWS credentials; `token` for temporary ones; `account`: the id of the account they are of, where it is known."""
 
     access_key: str
     secret_key: str
     token: str | None = None
+    account: str | None = None
 
 
 class RequestSigner:
     """Signs requests of one shape: method, host, path and headers stay, body, time and credentials change.
 
-    `path` is as it goes over the wire, percent-encoded. `headers` are the ones to sign besides `host`, `x-amz-date`
-    and the session token.
+    `path` is as it goes over the wire, percent-encoded; so is `query`, its parameters in alphabetical order. `headers`
+    are the ones to sign besides `host`, `x-amz-date` and the session token.
     """
 
     def __init__(
-        self, method: str, host: str, path: str, headers: Mapping[str, str], *, region: str, service: str
+        self,
+        method: str,
+        host: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        region: str,
+        service: str,
+        query: str = "",
     ) -> None:
         values = {name.lower(): " ".join(value.split()) for name, value in headers.items()} | {"host": host}
         before = sorted(name for name in values if name < "x-amz-date")
-        after = sorted(name for name in values if name > "x-amz-date")
-        if any(name < "x-amz-security-token" for name in after):
-            raise ValueError("a signed header sorts between x-amz-date and x-amz-security-token")
-        self._head = f"{method}\n{quote(path, safe='/-_.~')}\n\n" + "".join(f"{n}:{values[n]}\n" for n in before)
+        between = sorted(name for name in values if "x-amz-date" < name < "x-amz-security-token")
+        after = sorted(name for name in values if name > "x-amz-security-token")
+        path = path if service == "s3" else quote(path, safe="/-_.~")
+        self._head = f"{method}\n{path}\n{query}\n" + "".join(f"{n}:{values[n]}\n" for n in before)
+        self._between = "".join(f"{n}:{values[n]}\n" for n in between)
         self._tail = "".join(f"{n}:{values[n]}\n" for n in after)
-        self._names = ";".join([*before, "x-amz-date", *after])
-        self._names_with_token = ";".join([*before, "x-amz-date", "x-amz-security-token", *after])
+        self._names = ";".join([*before, "x-amz-date", *between, *after])
+        self._names_with_token = ";".join([*before, "x-amz-date", *between, "x-amz-security-token", *after])
         self._region = region
         self._service = service
         self._second = -1
@@ -68,9 +79,9 @@ class RequestSigner:
             self._amz_date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
             self._scope = f"{self._amz_date[:8]}/{self._region}/{self._service}/aws4_request"
         if not credentials.token:
-            names, token = self._names, ""
+            names, token = self._names, self._between
         else:
-            names, token = self._names_with_token, f"x-amz-security-token:{credentials.token}\n"
+            names, token = self._names_with_token, f"{self._between}x-amz-security-token:{credentials.token}\n"
         canonical = f"{self._head}x-amz-date:{self._amz_date}\n{token}{self._tail}\n{names}\n{digest}"
         to_sign = f"AWS4-HMAC-SHA256\n{self._amz_date}\n{self._scope}\n{sha256(canonical.encode()).hexdigest()}"
         signature = self._signature(credentials, to_sign.encode())

@@ -23,6 +23,8 @@ from embedrock.errors import (
     RequestTimeout,
     RequestTooLarge,
     S3AccessDenied,
+    S3Changed,
+    S3NotFound,
     StoreUnavailable,
     TokensLimited,
     Unauthenticated,
@@ -122,6 +124,14 @@ DOCUMENTED: Final = (
     ),
     Documented(
         BadRequest,
+        "s3_region_mismatch",
+        "the bucket is in another region than the model",
+        "use a bucket in the model's region",
+    ),
+    Documented(BadRequest, "s3_object_archived", "the object is in Glacier", "restore it first"),
+    Documented(BadRequest, "s3_refused", "S3 refused to read or write in a way we do not know", "check the object"),
+    Documented(
+        BadRequest,
         "url_input_unsupported",
         "a content part is a web address",
         "send the content as a data URI: the gateway fetches nothing",
@@ -180,8 +190,9 @@ DOCUMENTED: Final = (
     Documented(
         S3AccessDenied,
         "s3_access_denied",
-        "the object lies in no place of `EMBEDROCK_S3_PREFIXES`",
-        "name another, or add the place",
+        "the object lies in no place of `EMBEDROCK_S3_PREFIXES`; or AWS does not let the gateway's credentials at it, "
+        "for which the bucket's owner is a reason too",
+        "name another; or add the place, or allow `s3:GetObject`",
     ),
     Documented(NotFound, None, "nothing lives at the path", "check the base URL"),
     Documented(
@@ -190,8 +201,10 @@ DOCUMENTED: Final = (
         "no model or alias has this name, or Bedrock does not have it in the region",
         "see `GET /v1/models`",
     ),
+    Documented(S3NotFound, "s3_object_not_found", "there is no such object in S3, or no such bucket", "check the URI"),
     Documented(MethodNotAllowed, None, "the path has other methods, named in `allow`", "use one of them"),
     Documented(RequestTimeout, "request_timeout", "the body stopped: nothing of it came for 10 s", "send it again"),
+    Documented(S3Changed, "s3_object_changed", "the object was overwritten while it was read", "send it again"),
     Documented(
         RequestTooLarge,
         "request_too_large",

@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test check docs bench conformance clean
+.PHONY: help demo serve test check docs bench conformance campaign clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -34,6 +34,9 @@ bench: .venv/dev-installed ## CPU per request and added latency, beside nginx an
 conformance: .venv/dev-installed ## Compare what is decoded with tiktoken, which runs in LiteLLM's environment
 	@$(BIN)/python -c 'from bench.peers import install_litellm; install_litellm()'
 	@$(BIN)/python -m pytest tests/conformance
+
+campaign: .venv/dev-installed ## Long runs: many faults, kills
+	@$(BIN)/python -m pytest -s tests/campaign
 
 clean: ## Remove .venv and what tools left behind
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

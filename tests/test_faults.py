@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests import fault_run
 
 if TYPE_CHECKING:
     from tests.conftest import Answer, Emulator, Expected, Gateway, StartEmulator, StartGateway
@@ -322,7 +323,7 @@ BAD = {
 
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
 def test_no_bad_vector_leaves_with_200(start_gateway: StartGateway, encoding_format: str) -> None:
-    """Each answer that is no vector of the size asked for is asked for once more, then is a 502."""
+    """Each answer that is no vector of the size asked for is asked for twice more, then is a 502."""
     bodies = [b""]
     asked: list[int] = []
 
@@ -341,7 +342,7 @@ def test_no_bad_vector_leaves_with_200(start_gateway: StartGateway, encoding_for
         bodies[0] = titan(b"[" + _ONES + b",0.5]")
         good = gateway.embed({"model": TITAN, "input": "a", "dimensions": 256, "encoding_format": encoding_format})
 
-    assert outcomes == dict.fromkeys(BAD, (502, "upstream_invalid_response", 2))
+    assert outcomes == dict.fromkeys(BAD, (502, "upstream_invalid_response", 3))
     assert good.status == 200
 
 
@@ -376,3 +377,13 @@ def test_awss_refusals_become_our_errors_without_awss_words(start_gateway: Start
     assert outcomes == {name: case[3:] for name, case in REFUSED.items()}
     assert b"CANARY" not in said
     assert b"arn:aws" not in said
+
+
+def test_among_many_faults_every_input_has_its_vector_or_a_clear_error(
+    gateway: Gateway, emulator: Emulator, expected: Expected
+) -> None:
+    """The short form of the long run in tests/campaign."""
+    outcome = fault_run.run(gateway, emulator, expected, inputs=1500, broken=0.15, odd=0.1, within_s=4)
+
+    fault_run.check(outcome, 1500)
+    assert outcome.right >= 0.95 * 1500

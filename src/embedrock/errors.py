@@ -247,7 +247,7 @@ class InvalidUpstream(EmbedrockError):
 
     status = 502
     code = "upstream_invalid_response"
-    retry = Retry.ONCE
+    retry = Retry.TRANSIENT
 
 
 class Unavailable(EmbedrockError):

@@ -21,6 +21,9 @@ CLASSES = [thing for thing in vars(errors).values() if isinstance(thing, type) a
 CODES = {
     "content_filter": "ContentBlocked",
     "context_length_exceeded": "ContextTooLong",
+    "idempotency_in_progress": "IdempotencyInProgress",
+    "idempotency_key_reused": "IdempotencyReused",
+    "insufficient_credits": "InsufficientCredits",
     "ledger_unavailable": "StoreUnavailable",
     "model_access_denied": "ModelAccessDenied",
     "model_not_found": "ModelNotFound",
@@ -136,7 +139,7 @@ def test_code_of_an_upstream_failure_is_never_missing(cls: type[EmbedrockError])
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError]) -> None:
-    if cls.status in (429, 503):
+    if cls.status in (429, 503) or cls is errors.IdempotencyInProgress:
         assert cls.retry_after_s is not None
         assert 1 <= cls.retry_after_s <= 60
     else:
@@ -145,16 +148,16 @@ def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_what_the_caller_or_the_operator_must_mend_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
-    callers = 400 <= cls.status < 500 and cls.status != 429
+    callers = 400 <= cls.status < 500 and cls.status != 429 and cls is not errors.IdempotencyInProgress
 
     assert cls.hopeless is (callers or cls is errors.UpstreamAuthFailed)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_type_is_openais_for_the_status(cls: type[EmbedrockError]) -> None:
-    expected = "requests" if cls.status == 429 else "server_error" if cls.status >= 500 else "invalid_request_error"
+    expected = {402: "insufficient_quota", 429: "tokens" if cls is errors.TokensLimited else "requests"}
 
-    assert cls.type == ("tokens" if cls is errors.TokensLimited else expected)
+    assert cls.type == expected.get(cls.status, "server_error" if cls.status >= 500 else "invalid_request_error")
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -6,6 +6,7 @@
     │   ├── ContextTooLong      400  a text over the model's limit
     │   ├── ModelNotSupported   400  a model that exists and cannot do this
     │   ├── Unauthenticated     401  no key, or one we do not know
+    │   ├── InsufficientCredits 402  the account, or a budget, has too little left
     │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
     │   ├── Forbidden           403  a request from where it may not come
     │   ├── S3AccessDenied      403  an object in S3 that callers, or the gateway, may not use
@@ -15,9 +16,11 @@
     │   ├── MethodNotAllowed    405
     │   ├── RequestTimeout      408
     │   ├── S3Changed           409  an object in S3 was overwritten while it was read
+    │   ├── IdempotencyReused   422  an idempotency key that another request had
     │   ├── RequestTooLarge     413
     │   ├── UnsupportedMedia    415  a body that is not plain JSON
     │   └── ValidationError     422  a body of Bedrock's own shape that breaks its schema
+    ├── IdempotencyInProgress   409  the first request of an idempotency key is still under way
     ├── RateLimited             429  the key's own limit of requests
     │   └── TokensLimited       429  that of tokens
     ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
@@ -133,6 +136,14 @@ class Unauthenticated(BadRequest):
     status = 401
 
 
+class InsufficientCredits(BadRequest):
+    """The account, or a budget of the key, has not enough left for the request."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_credits"
+
+
 class ModelAccessDenied(BadRequest):
     """AWS does not let the gateway's credentials use this model."""
 
@@ -223,6 +234,22 @@ class TokensLimited(RateLimited):
     """The key sends more tokens than it may."""
 
     type = "tokens"
+
+
+class IdempotencyReused(BadRequest):
+    """Another request was sent with the same idempotency key."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class IdempotencyInProgress(EmbedrockError):
+    """A request with this idempotency key is under way."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotency_in_progress"
+    retry_after_s = 1
 
 
 class UpstreamThrottled(EmbedrockError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 Param: TypeAlias = int | str | bytes | None
 
@@ -32,6 +33,17 @@ class Tx(Protocol):
 
     def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
         """Run one statement, "?" standing for each of `params`, and return its rows."""
+
+    def execute_many(self, sql: str, params: Sequence[tuple[Param, ...]]) -> list[tuple[Any, ...]]:
+        """Run one statement with each of `params`, in one round trip, and return the rows of all."""
+
+
+_ONLY_ADDED: Final = "ONLY ADD TO "
+
+
+def only_added_to(sql: str) -> str | None:
+    """Return the table of a migration's `ONLY ADD TO table`, after which its rows are never changed or deleted."""
+    return sql.removeprefix(_ONLY_ADDED) if sql.startswith(_ONLY_ADDED) else None
 
 
 class Session(Tx, Protocol):

@@ -14,7 +14,51 @@ from embedrock.store.engine import ConfigError, Engine
 #: A number, rising by one, and the statements of the step.
 Migration = tuple[int, tuple[str, ...]]
 
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    (
+        1,  # accounts and their money; `store.books` says what the columns mean
+        (
+            """
+            CREATE TABLE accounts (
+                id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at BIGINT NOT NULL,
+                unlimited BIGINT NOT NULL, frozen BIGINT NOT NULL DEFAULT 0,
+                granted BIGINT NOT NULL DEFAULT 0, posted BIGINT NOT NULL DEFAULT 0, pending BIGINT NOT NULL DEFAULT 0,
+                CHECK (posted >= 0 AND pending >= 0 AND (unlimited = 1 OR posted + pending <= granted)),
+                CHECK (granted BETWEEN 0 AND 9007199254740992)
+            )
+            """,
+            """
+            CREATE TABLE budgets (
+                id TEXT PRIMARY KEY,
+                allowed BIGINT NOT NULL, posted BIGINT NOT NULL DEFAULT 0, pending BIGINT NOT NULL DEFAULT 0,
+                CHECK (posted >= 0 AND pending >= 0 AND posted + pending <= allowed)
+            )
+            """,
+            """
+            CREATE TABLE holds (
+                id TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts (id), amount BIGINT NOT NULL,
+                budgets TEXT NOT NULL, expires_at BIGINT NOT NULL, CHECK (amount >= 0)
+            )
+            """,
+            """
+            CREATE TABLE entries (
+                seq {serial}, at BIGINT NOT NULL, account TEXT NOT NULL REFERENCES accounts (id), kind TEXT NOT NULL,
+                amount BIGINT NOT NULL, absorbed BIGINT NOT NULL DEFAULT 0, request TEXT, key_id TEXT, model TEXT,
+                tokens BIGINT, reported BIGINT, end_user TEXT, metadata TEXT, budgets TEXT NOT NULL DEFAULT ''
+            )
+            """,
+            "CREATE UNIQUE INDEX entries_request ON entries (request) WHERE request IS NOT NULL",
+            "CREATE INDEX entries_account ON entries (account, at)",
+            "ONLY ADD TO entries",
+            """
+            CREATE TABLE idempotency (
+                account TEXT NOT NULL, name TEXT NOT NULL, body {blob} NOT NULL, request TEXT NOT NULL,
+                answer {blob}, done BIGINT NOT NULL DEFAULT 0, at BIGINT NOT NULL, PRIMARY KEY (account, name)
+            )
+            """,
+        ),
+    ),
+)
 
 
 def migrate(engine: Engine, steps: Sequence[Migration] = MIGRATIONS) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation
+from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation, only_added_to
 
 try:
     import psycopg
@@ -66,8 +66,23 @@ class PostgresSession:
 
     def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
         with _translated():
-            self._cursor.execute(_native(sql), params or None)
+            if params:
+                self._cursor.execute(_native(sql), params)
+            else:
+                self._cursor.execute(sql)
             return self._cursor.fetchall() if self._cursor.description else []
+
+    def execute_many(self, sql: str, params: Sequence[tuple[Param, ...]]) -> list[tuple[Any, ...]]:
+        if not params:
+            return []
+        with _translated():
+            cursor, rows = self._cursor, list[tuple[Any, ...]]()
+            cursor.executemany(_native(sql), params, returning=True)
+            more: bool | None = True
+            while more:
+                rows += cursor.fetchall() if cursor.description else []
+                more = cursor.nextset()
+            return rows
 
     def _all(self, script: str) -> None:
         """Run several statements in one round trip."""
@@ -148,6 +163,13 @@ class Postgres:
             session.execute(f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
 
     def portable(self, sql: str) -> str:
+        if table := only_added_to(sql):
+            return (
+                f"CREATE FUNCTION {table}_kept() RETURNS trigger LANGUAGE plpgsql AS "
+                f"$$ BEGIN RAISE EXCEPTION '{table} are only ever added'; END $$; "
+                f"CREATE TRIGGER {table}_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_kept()"
+            )
         return sql.format(blob="BYTEA", serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 
     def was_committed(self, transaction: str) -> bool:

@@ -10,12 +10,13 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation
+from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation, only_added_to
 
 _OLDEST: Final = (3, 51, 3)
 _BUSY_MS: Final = 5000
@@ -23,6 +24,30 @@ _BUSY_MS: Final = 5000
 _PRAGMAS: Final = """
     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 1000
 """
+
+
+_FAILURES: Final = (
+    apsw.IOError,
+    apsw.FullError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+    apsw.PermissionsError,
+)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except apsw.ConstraintError as exc:
+        raise Violation(str(exc)) from exc
+    except (apsw.BusyError, apsw.LockedError) as exc:
+        raise Again(str(exc)) from exc
+    except _FAILURES as exc:
+        raise Lost(str(exc)) from exc
 
 
 class SqliteSession:
@@ -35,14 +60,12 @@ class SqliteSession:
         self._marked = False
 
     def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
-        try:
+        with _translated():
             return self._run(sql, params).fetchall()
-        except apsw.ConstraintError as exc:
-            raise Violation(str(exc)) from exc
-        except (apsw.BusyError, apsw.LockedError) as exc:
-            raise Again(str(exc)) from exc
-        except _FAILURES as exc:
-            raise Lost(str(exc)) from exc
+
+    def execute_many(self, sql: str, params: Sequence[tuple[Param, ...]]) -> list[tuple[Any, ...]]:
+        with _translated():
+            return self._connection.executemany(sql, params).fetchall()
 
     def begin(self) -> None:
         self._marked = False
@@ -91,6 +114,12 @@ class Sqlite:
         session.begin()
 
     def portable(self, sql: str) -> str:
+        if table := only_added_to(sql):
+            return "; ".join(
+                f"CREATE TRIGGER {table}_no_{what} BEFORE {what} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} are only ever added'); END"
+                for what in ("UPDATE", "DELETE")
+            )
         sql = re.sub(r"\bBIGINT\b", "INTEGER", sql.format(blob="BLOB", serial="INTEGER PRIMARY KEY"))
         return f"{sql} STRICT" if sql.lstrip().upper().startswith("CREATE TABLE") else sql
 
@@ -123,15 +152,3 @@ class Sqlite:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.005)
-
-
-_FAILURES: Final = (
-    apsw.IOError,
-    apsw.FullError,
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.ReadOnlyError,
-    apsw.CantOpenError,
-    apsw.NoMemError,
-    apsw.PermissionsError,
-)

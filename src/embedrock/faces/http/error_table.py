@@ -10,6 +10,9 @@ from embedrock.errors import (
     ContextTooLong,
     EmbedrockError,
     Forbidden,
+    IdempotencyInProgress,
+    IdempotencyReused,
+    InsufficientCredits,
     InternalError,
     InvalidUpstream,
     MethodNotAllowed,
@@ -170,6 +173,12 @@ DOCUMENTED: Final = (
     Documented(Unauthenticated, None, "no key was sent", "send `Authorization: Bearer <key>`"),
     Documented(Unauthenticated, "invalid_api_key", "the key is not one of the gateway's", "send one that is"),
     Documented(
+        InsufficientCredits,
+        "insufficient_credits",
+        "the account, or a budget of the key, has too little left; nothing was sent to Bedrock",
+        "ask the operator for credits; waiting does not help",
+    ),
+    Documented(
         ModelAccessDenied,
         "model_access_denied",
         "AWS does not let the gateway's credentials use the model",
@@ -231,6 +240,18 @@ DOCUMENTED: Final = (
         "rate_limit_exceeded",
         "the key sends more tokens a minute than it may",
         "wait as long as `retry-after-ms` says",
+    ),
+    Documented(
+        IdempotencyInProgress,
+        "idempotency_in_progress",
+        "the first request with this `idempotency-key` is still under way",
+        "wait for it, then send this one again: it gets the same answer",
+    ),
+    Documented(
+        IdempotencyReused,
+        "idempotency_key_reused",
+        "the account sent another body with this `idempotency-key` within three days",
+        "take a new key for each request",
     ),
     Documented(
         UpstreamThrottled,

@@ -1,0 +1,189 @@
+"""Who pays for a request: an amount is held before Bedrock is called, and the charge settled once, before the answer.
+
+Requests that come while the books are being written are written together. A hold lasts a minute and is renewed while
+its request is under way, so what a killed process held is free again soon; its account pays nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
+from embedrock.store import Store, Tx, books
+from embedrock.store.books import Ask, Budget, Charge, Claim, Claimed, Close, Held, Outcome, Refused
+from embedrock.telemetry import LOGGER
+
+_log = logging.getLogger(LOGGER)
+
+HOLD_US: Final = 60_000_000
+_BEAT_S: Final = 10.0
+_RECONCILE_BEATS: Final = 6
+_PATIENCE_S: Final = 5.0  # for settling while the database is away: Bedrock has been paid
+_PAUSE_S: Final = 0.2
+
+
+def now_us() -> int:
+    """Return the time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class _Asked(NamedTuple):
+    ask: Ask
+    answer: asyncio.Future[Outcome]
+
+
+class _Closed(NamedTuple):
+    close: Close
+    answer: asyncio.Future[Charge]
+    until: float
+
+
+class Ledger:
+    """The books of all accounts, for one loop."""
+
+    def __init__(self, store: Store, now: Callable[[], int] = now_us) -> None:
+        self._store = store
+        self._now = now
+        self._asked: list[_Asked] = []
+        self._closed: list[_Closed] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._open: dict[str, int] = {}  # the requests under way, and when their holds expire
+
+    async def hold(
+        self,
+        request: str,
+        account: str,
+        amount: int,
+        *,
+        budgets: tuple[Budget, ...] = (),
+        claim: Claim | None = None,
+    ) -> Held | Claimed:
+        """Hold an amount for a request; or return the answer that its idempotency key had.
+
+        Raises InsufficientCredits, IdempotencyInProgress, IdempotencyReused, StoreUnavailable. Whoever is cancelled
+        meanwhile closes the request all the same.
+        """
+        ask = Ask(request, account, amount, self._now() + HOLD_US, budgets, claim)
+        asked = _Asked(ask, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        self._open[request] = ask.expires_at
+        self._write()
+        try:
+            outcome = await asked.answer
+        except StoreUnavailable:
+            del self._open[request]
+            raise
+        if isinstance(outcome, Held):
+            return outcome
+        del self._open[request]
+        if isinstance(outcome, Refused):
+            if outcome.frozen:
+                raise StoreUnavailable("The books of the account do not balance; the operator has to look at them.")
+            raise InsufficientCredits(
+                "What is left of the account's credits, or of a budget, does not cover this request."
+            )
+        if outcome.other:
+            raise IdempotencyReused("Another request was sent with this idempotency key.", param="idempotency-key")
+        if outcome.answer is None:
+            raise IdempotencyInProgress("The first request with this idempotency key is under way.")
+        return outcome
+
+    async def close(self, close: Close) -> Charge:
+        """End a request: its hold is gone, and it is charged when it was answered. Closing it again changes nothing.
+
+        Raises StoreUnavailable.
+        """
+        until = time.monotonic() + _PATIENCE_S
+        closed = _Closed(close, asyncio.get_running_loop().create_future(), until)
+        self._closed.append(closed)
+        self._open.pop(close.request, None)
+        self._write()
+        return await closed.answer
+
+    async def keep(self) -> None:
+        """Renew holds, release those that nobody renews, and reconcile; for ever."""
+        beats = 0
+        while True:
+            try:
+                await self._renew()
+                if released := await self._store.write(lambda tx: books.expire(tx, self._now())):
+                    _log.warning("ledger: released %d holds of requests that ended without a word", released)
+                if beats % _RECONCILE_BEATS == 0:
+                    await self.reconcile()
+            except StoreUnavailable as exc:
+                _log.warning("%s: %s", exc.code, exc.explained())
+            beats += 1
+            await asyncio.sleep(_BEAT_S)
+
+    async def reconcile(self) -> list[str]:
+        """Return the accounts whose books do not balance, and let nothing more be taken from them."""
+        found = await self._store.read(books.unbalanced)
+        if found:
+            _log.error("ledger: the books of %d accounts do not balance; they are frozen: %s", len(found), found[:10])
+            await self._store.write(lambda tx: books.freeze(tx, found))
+        return found
+
+    async def flush(self) -> None:
+        """Return when what is to be written is."""
+        while self._writing is not None:
+            await self._writing
+
+    async def _renew(self) -> None:
+        now = self._now()
+        old = [request for request, expires_at in self._open.items() if expires_at < now + HOLD_US // 2]
+        if old:
+            await self._store.write(lambda tx: books.renew(tx, old, now + HOLD_US))
+            self._open |= {request: now + HOLD_US for request in old if request in self._open}
+
+    def _write(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._asked or self._closed:
+                # One that was cancelled may be closed in the same breath; it must not be held after that.
+                asked, self._asked = [item for item in self._asked if not item.answer.cancelled()], []
+                closed, self._closed = self._closed, []
+                await self._post(asked, closed)
+        finally:
+            self._writing = None
+
+    async def _post(self, asked: list[_Asked], closed: list[_Closed]) -> None:
+        asks, closes = [item.ask for item in asked], [item.close for item in closed]
+
+        def post(tx: Tx) -> tuple[list[Charge], list[Outcome]]:
+            return books.post(tx, closes, asks, self._now())
+
+        try:
+            charges, outcomes = await self._store.write(post)
+        except StoreUnavailable as exc:
+            now = time.monotonic()
+            hopeless = [item for item in closed if item.until < now]
+            self._closed = [item for item in closed if item.until >= now] + self._closed
+            _fail([item.answer for item in asked], exc)
+            _fail([item.answer for item in hopeless], exc)
+            if self._closed:
+                await asyncio.sleep(_PAUSE_S)
+        except Exception as exc:  # a mistake of ours must not leave anybody waiting
+            _fail([item.answer for item in asked], exc)
+            _fail([item.answer for item in closed], exc)
+        else:
+            for ask, outcome in zip(asked, outcomes, strict=True):
+                if not ask.answer.done():
+                    ask.answer.set_result(outcome)
+            for close, charge in zip(closed, charges, strict=True):
+                if not close.answer.done():
+                    close.answer.set_result(charge)
+
+
+def _fail(answers: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+    for answer in answers:
+        if not answer.done():
+            own = StoreUnavailable(error.message) if isinstance(error, StoreUnavailable) else error
+            own.__cause__ = error.__cause__
+            answer.set_exception(own)

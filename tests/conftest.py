@@ -392,7 +392,10 @@ def gateway_with(_launcher: _Launcher, emulator: Emulator) -> StartGateway:
     def find(**environ: str) -> Gateway:
         key = frozenset(environ.items())
         if key not in running:
-            base = _DUMMY_AWS | {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": emulator.url}
+            base = _DUMMY_AWS | {
+                "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": emulator.url,
+                "AWS_ENDPOINT_URL_S3": emulator.url,
+            }
             running[key] = _launcher.gateway(environ=base | environ)
         return running[key]
 
@@ -451,7 +454,7 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
 @pytest.fixture
 def own_gateway(start_gateway: StartGateway, emulator: Emulator) -> Gateway:
     """A gateway to `emulator` for this test alone: for a while, one remembers that Bedrock failed or throttled."""
-    return start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url)
+    return start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url, AWS_ENDPOINT_URL_S3=emulator.url)
 
 
 @pytest.fixture(autouse=True)

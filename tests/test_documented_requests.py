@@ -207,7 +207,11 @@ def test_sound_as_a_data_uri(gateway: Gateway, expected: Expected, clips: dict[s
     assert answer.vectors() == expected(NOVA, [clips["ogg"]], 1024)
 
 
-def test_film_in_s3(gateway: Gateway, emulator: Emulator) -> None:
+def test_film_in_s3(gateway: Gateway, emulator: Emulator, media_bucket: Any, clips: dict[str, str]) -> None:
+    film = b64decode(clips["mp4"].partition(",")[2])
+    media_bucket.create_bucket(Bucket="my-bucket")
+    media_bucket.put_object(Bucket="my-bucket", Key="path/to/video.mp4", Body=film)
+
     answer = gateway.embed({"model": NOVA, "input": "s3://my-bucket/path/to/video.mp4"})
 
     body = {

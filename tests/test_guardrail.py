@@ -352,18 +352,19 @@ def test_media_cannot_be_checked_and_is_refused(
 
 
 def test_media_among_parts_objects_in_s3_and_pairs_are_refused(
-    gateway: Gateway, emulator: Emulator, pictures: dict[str, str]
+    gateway: Gateway, emulator: Emulator, media_bucket: Any, pictures: dict[str, str]
 ) -> None:
+    media_bucket.put_object(Bucket="media", Key="a.txt", Body=b"a text")
     picture = {"type": "image_url", "image_url": {"url": pictures["png"]}}
 
     fused = gateway.embed({"model": V4, "input": [[{"type": "text", "text": "a"}, picture]]}, HEADERS)
-    stored = gateway.embed({"model": NOVA, "input": ["a", "s3://bucket/a.txt"]}, HEADERS)
+    stored = gateway.embed({"model": NOVA, "input": ["a", "s3://media/a.txt"]}, HEADERS)
     pair = gateway.embed({"model": MARENGO_3, "input": ["a", pictures["png"]]}, HEADERS)
 
     assert fused.refusal() == ("input[0]", "unsupported_media")
     assert stored.refusal() == ("input[1]", "unsupported_media")
     assert pair.refusal()[1] == "unsupported_media"
-    assert emulator.journal() == []
+    assert emulator.bodies() == emulator.bodies("ApplyGuardrail") == []
 
 
 def test_what_is_wrong_anyway_is_refused_before_anybody_is_asked(gateway: Gateway, emulator: Emulator) -> None:

@@ -284,13 +284,16 @@ def test_words_that_name_a_picture_which_is_not_there(gateway: Gateway, pictures
     assert answer.status == 200 or answer.refusal()[0] == "input[1]"
 
 
-def test_several_media_of_one_kind_in_s3(gateway: Gateway, emulator: Emulator, pictures: dict[str, str]) -> None:
-    item = [part("a shoe"), {"type": "image_url", "image_url": {"url": "s3://shop/shoe.png"}}, part(pictures["png"])]
+def test_several_media_of_one_kind_in_s3(
+    gateway: Gateway, emulator: Emulator, media_bucket: Any, pictures: dict[str, str]
+) -> None:
+    media_bucket.put_object(Bucket="media", Key="shoe.png", Body=b64decode(bare(pictures["png"])))
+    item = [part("a shoe"), {"type": "image_url", "image_url": {"url": "s3://media/shoe.png"}}, part(pictures["png"])]
 
     answer = gateway.embed({"model": MARENGO_3, "input": [item]})
 
     sources = [
-        {"name": "image1", "mediaType": "image", "s3Location": {"uri": "s3://shop/shoe.png"}},
+        {"name": "image1", "mediaType": "image", "s3Location": {"uri": "s3://media/shoe.png"}},
         {"name": "image2", "mediaType": "image", "base64String": bare(pictures["png"])},
     ]
     content = {"mediaSources": sources, "inputText": "a shoe <@image1> <@image2>"}
@@ -425,15 +428,16 @@ def test_a_pair_may_say_that_it_is_one(gateway: Gateway, emulator: Emulator, pic
 @pytest.mark.parametrize(
     ("uri", "members"),
     [
-        ("s3://shop/shoe.png", {}),
-        ("s3://shop/shoe.png", {"input_type": "text_image"}),
-        ("s3://shop/shoe", {"input_type": "text_image"}),
+        ("s3://media/shoe.png", {}),
+        ("s3://media/shoe.png", {"input_type": "text_image"}),
+        ("s3://media/shoe", {"input_type": "text_image"}),
     ],
 )
 def test_the_picture_of_a_pair_may_lie_in_s3(
-    gateway: Gateway, emulator: Emulator, uri: str, members: dict[str, str]
+    gateway: Gateway, emulator: Emulator, media_bucket: Any, uri: str, members: dict[str, str]
 ) -> None:
     """What an object is tells its extension, or `input_type`."""
+    media_bucket.put_object(Bucket="media", Key=uri.rpartition("/")[2], Body=b"a picture")
     answer = gateway.embed({"model": MARENGO_3, "input": ["a shoe", uri], **members})
 
     source = {"s3Location": {"uri": uri}}

@@ -35,6 +35,7 @@ KEPT = {
     "AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …": "credentials, by the chain every AWS tool has",
     "AWS_BEARER_TOKEN_BEDROCK": "a Bedrock API key; wins over other credentials",
     "AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL": "another endpoint, such as a VPC endpoint or the emulator",
+    "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL": "another S3, whose buckets are the first segment of the path",
     "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT": "AWS's other endpoints",
     "AWS_CA_BUNDLE": "a file of certificates to trust",
     DEFAULT_MODEL_PARAMS: (
@@ -222,6 +223,7 @@ class Settings:
     # AWS's own variables.
     regions: tuple[str, ...] = ()
     runtime_url: str | None = None
+    s3_url: str | None = None
     bearer_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     fips: bool = False
@@ -325,17 +327,22 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
     for region in regions:
         if not _REGION.fullmatch(region):
             raise SettingsError(f"{region[:60]!r} is not the name of an AWS region, such as us-east-1")
-    url = environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or environ.get("AWS_ENDPOINT_URL") or None
-    if url and not _is_url(url):
-        raise SettingsError("AWS_ENDPOINT_URL_BEDROCK_RUNTIME (or AWS_ENDPOINT_URL) is not an http:// or https:// URL")
     return {
         "regions": regions,
-        "runtime_url": url,
+        "runtime_url": _endpoint(environ, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        "s3_url": _endpoint(environ, "AWS_ENDPOINT_URL_S3"),
         "bearer_token": environ.get("AWS_BEARER_TOKEN_BEDROCK") or None,
         "ca_bundle": environ.get("AWS_CA_BUNDLE") or None,
         "fips": environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
         "dual_stack": environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
     }
+
+
+def _endpoint(environ: Mapping[str, str], variable: str) -> str | None:
+    url = environ.get(variable) or environ.get("AWS_ENDPOINT_URL") or None
+    if url and not _is_url(url):
+        raise SettingsError(f"{variable} (or AWS_ENDPOINT_URL) is not an http:// or https:// URL")
+    return url
 
 
 def _is_url(url: str) -> bool:

@@ -7,7 +7,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from random import random
 from typing import TYPE_CHECKING, Final
 
 from embedrock.accounts import Account
@@ -18,18 +20,23 @@ from embedrock.service.defaults import Defaults
 from embedrock.service.door import Door
 from embedrock.service.embedder import Embedder, Options
 from embedrock.service.native import Native
+from embedrock.service.objects import Objects
 from embedrock.service.pacer import Quota
+from embedrock.service.retry import next_wait
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.settings import Settings, SettingsError
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, endpoint
 from embedrock.upstream.credentials import (
+    ChainCredentials,
     CredentialSource,
     FixedCredentials,
+    chain_loader,
     chain_region,
     source,
 )
+from embedrock.upstream.s3 import S3
 from embedrock.upstream.sigv4 import Credentials
 
 if TYPE_CHECKING:
@@ -220,6 +227,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         upstreams = _upstreams(settings, found, credentials)
         for upstream in upstreams.values():
             stack.callback(upstream.close)
+        stores = _stores(settings, upstreams)
+        for store in stores.values():
+            stack.callback(store.close)
         options = Options(
             lanes=settings.lanes,
             max_inputs=settings.max_inputs,
@@ -229,7 +239,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             s3=_s3_rules(settings),
         )
         ways = Ways(upstreams, _quotas(settings, found))
-        embedder = Embedder(found, ways, metrics, options, defaults)
+        objects = Objects(stores, settings.max_body_bytes)
+        embedder = Embedder(found, ways, metrics, options, defaults, objects)
         native = Native(ways, metrics, timeout_s=settings.timeout_s)
         database = Database(settings)
         stack.push_async_callback(database.close)
@@ -262,6 +273,30 @@ def _upstreams(settings: Settings, found: Names, credentials: CredentialSource |
         keys = source(replace(account, region=account.region or region)) if name else credentials
         upstreams[place(name, region)] = Bedrock(region, url, credentials=keys, bearer=account.bearer, tls=tls)
     return upstreams
+
+
+def _stores(settings: Settings, upstreams: Mapping[str, Bedrock]) -> dict[str, S3]:
+    """Return the S3 of each place. A Bedrock API key is none to S3: there the account's other credentials are used."""
+
+    @cache
+    def tls() -> ssl.SSLContext:
+        return _tls(settings)
+
+    def wait_s(error: EmbedrockError, attempt: int) -> float | None:
+        return next_wait(error, attempt, random)
+
+    return {
+        name: S3(
+            upstream.region,
+            settings.s3_url,
+            credentials=upstream.credentials or ChainCredentials(chain_loader(settings.account)),
+            next_wait=wait_s,
+            tls=tls,
+            fips=settings.fips,
+            dual_stack=settings.dual_stack,
+        )
+        for name, upstream in upstreams.items()
+    }
 
 
 async def _share_metrics(metrics: Metrics) -> None:

@@ -114,9 +114,9 @@ def test_every_size_is_sent(dimensions: int) -> None:
 
 
 def test_object_without_a_format_is_refused() -> None:
-    """Bedrock wants to be told the format, and only a key's extension tells it."""
+    """Bedrock wants to be told the format, and only a key's extension or its content type tells it."""
     with pytest.raises(BadRequest) as caught:
-        check(NOVA, S3Object("s3://bucket/picture", "image", None))
+        check(NOVA, S3Object("s3://bucket/picture", "image", None, 1))
 
     assert caught.value.code == "unsupported_media"
 

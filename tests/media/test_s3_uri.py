@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedrock.errors import BadRequest
-from embedrock.media import S3Object, is_s3, read_s3_uri
+from embedrock.media import S3Object, is_s3, of_mime, read_s3_uri
 from embedrock.media.formats import FORMATS
 
 from .samples import PARAM, short
@@ -116,7 +116,7 @@ def test_extension_tells_kind_and_format() -> None:
     for name, format_ in FORMATS.items():
         for extension in format_.extensions:
             for key in (f"a.{extension}", f"x.y/a.b.{extension.upper()}"):
-                assert read_s3_uri(f"s3://bucket/{key}", PARAM)[1:] == (format_.kind, name)
+                assert read_s3_uri(f"s3://bucket/{key}", PARAM)[1:3] == (format_.kind, name)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,23 @@ def test_extension_tells_kind_and_format() -> None:
     ids=short,
 )
 def test_extension_tells_kind_and_format_or_nothing(key: str, kind: str | None, format_: str | None) -> None:
-    assert read_s3_uri(f"s3://bucket/{key}", PARAM) == (f"s3://bucket/{key}", kind, format_)
+    assert read_s3_uri(f"s3://bucket/{key}", PARAM)[:3] == (f"s3://bucket/{key}", kind, format_)
+
+
+@pytest.mark.parametrize(
+    ("key", "mime", "kind", "format_"),
+    [
+        ("page", "image/png", "image", "png"),
+        ("page", "text/plain", "text", "text"),
+        ("page", "application/octet-stream", None, None),
+        ("page", "", None, None),
+        ("page.jpg", "image/png", "image", "jpeg"),
+    ],
+)
+def test_content_type_tells_what_the_extension_does_not(
+    key: str, mime: str, kind: str | None, format_: str | None
+) -> None:
+    assert of_mime(read_s3_uri(f"s3://bucket/{key}", PARAM), mime)[1:3] == (kind, format_)
 
 
 def test_no_extension_means_two_formats() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from embedrock.errors import EmbedrockError
+from embedrock.errors import EmbedrockError, S3NotFound
 from embedrock.inputs import Fused, Inputs, Item
 from embedrock.media import Media, S3Object
 from embedrock.service.attempts import Patience
@@ -16,6 +16,9 @@ from embedrock.service.ways import Way
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, Headers
 from embedrock.upstream.connection import Response
+from embedrock.upstream.credentials import FixedCredentials
+from embedrock.upstream.s3 import S3, Head
+from embedrock.upstream.sigv4 import Credentials
 
 T = TypeVar("T")
 
@@ -82,6 +85,37 @@ class StandIn(Bedrock):
             return parse(Response(200, {}, bytearray(answer)))
         finally:
             self._now -= 1
+
+
+class Stored(S3):
+    """An S3 that holds these objects, and fetches nothing else; `heads` and `gets` are what was asked for."""
+
+    def __init__(self, objects: Mapping[str, bytes], *, mime: str = "", owner: str | None = None) -> None:
+        super().__init__(
+            "us-east-1",
+            "http://127.0.0.1:1",
+            credentials=FixedCredentials(Credentials("key", "secret")),
+            next_wait=lambda *_: None,
+        )
+        self._objects = objects
+        self._mime = mime
+        self._owner = owner
+        self.heads: list[str] = []
+        self.gets: list[str] = []
+
+    async def head(self, uri: str) -> Head:
+        self.heads.append(uri)
+        await asyncio.sleep(0)  # let others run, as a network does
+        if uri not in self._objects:
+            raise S3NotFound("There is no such object.")
+        return Head(len(self._objects[uri]), '"etag"', self._mime, self._owner)
+
+    async def get(self, uri: str, *, first: int = 0, last: int | None = None, etag: str = "") -> AsyncIterator[bytes]:
+        assert (first, last, etag) == (0, None, '"etag"')
+        self.gets.append(uri)
+        half = len(self._objects[uri]) // 2
+        yield self._objects[uri][:half]
+        yield self._objects[uri][half:]
 
 
 def in_turn(answers: Sequence[bytes | EmbedrockError]) -> StandIn:

@@ -170,8 +170,8 @@ def image(format_: str = "png", size: int = 100, width: int = 10, height: int = 
     return Media("image", format_, "AAAA", size, width, height)
 
 
-def in_s3(extension: str, kind: Any, format_: str | None) -> S3Object:
-    return S3Object(f"s3://bucket/a.{extension}", kind, format_)
+def in_s3(extension: str, kind: Any, format_: str | None, size: int | None = None) -> S3Object:
+    return S3Object(f"s3://bucket/a.{extension}", kind, format_, size)
 
 
 MP3 = Media("audio", "mp3", "bXAz", 3, None, None)
@@ -204,7 +204,6 @@ def test_what_a_model_reads_is_sent_as_it_is(model: str, items: list[Item]) -> N
         (TITAN, PNG, "unsupported_media", f"{TITAN} reads text, not image."),
         (TITAN, MP4, "unsupported_media", "reads text, not video."),
         (TITAN, S3_PNG, "unsupported_media", "reads text, not image."),
-        (TITAN, S3_TEXT, "unsupported_media", f"{TITAN} does not read text from S3; send it inline."),
         (TITAN, fused("a", "b"), "unsupported_input_combination", "no vector of several parts"),
         (ENGLISH, fused("a", PNG), "unsupported_input_combination", "no vector of several parts"),
         (NOVA, fused("a", PNG), "unsupported_input_combination", "no vector of several parts"),
@@ -220,12 +219,9 @@ def test_what_a_model_reads_is_sent_as_it_is(model: str, items: list[Item]) -> N
         (MARENGO_3, fused("a", MP4), "unsupported_media", "reads video only in background jobs"),
         (TITAN_IMAGE, image("webp"), "unsupported_media", "reads image as png, jpeg, not as webp."),
         (ENGLISH, image("gif"), "unsupported_media", "reads image as jpeg, png, not as gif."),
-        (TITAN_IMAGE, S3_PNG, "unsupported_media", "does not read image from S3; send it inline."),
-        (ENGLISH, S3_PNG, "unsupported_media", "does not read image from S3; send it inline."),
-        (V4, fused("a", S3_PNG), "unsupported_media", "does not read image from S3; send it inline."),
-        (MARENGO_3, S3_TEXT, "unsupported_media", "does not read text from S3"),
-        (NOVA, in_s3("unknown", None, None), "unsupported_media", "no extension that tells what it is"),
-        (MARENGO_3, in_s3("unknown", None, None), "unsupported_media", "no extension that tells what it is"),
+        (TITAN_IMAGE, in_s3("gif", "image", "gif"), "unsupported_media", "reads image as png, jpeg, not as gif."),
+        (NOVA, in_s3("unknown", None, None, 1), "unsupported_media", "nor its content type tells what it is"),
+        (MARENGO_3, in_s3("unknown", None, None, 1), "unsupported_media", "nor its content type tells what it is"),
         (ENGLISH, image(size=5_000_001), "media_too_large", "The image has 5000001 bytes"),
         (V4, fused("a", image(size=5_000_001)), "media_too_large", "takes at most 5000000"),
         (MARENGO_3, image(size=5_000_001), "media_too_large", "takes at most 5000000"),
@@ -261,10 +257,33 @@ def test_object_without_an_extension_is_what_the_caller_says(model: str, said: s
 
 
 def test_object_whose_format_nova_has_to_be_told_is_refused_although_its_kind_is_said() -> None:
-    error = refusal(NOVA, "a", in_s3("unknown", None, None), listed=True)
+    error = refusal(NOVA, "a", in_s3("unknown", None, None, 1), listed=True)
 
     assert (error.param, error.code) == ("input[1]", "unsupported_media")
-    assert refusal(NOVA, in_s3("unknown", None, None), input_type="image").code == "unsupported_media"
+    assert refusal(NOVA, in_s3("unknown", None, None, 1), input_type="image").code == "unsupported_media"
+
+
+@pytest.mark.parametrize("model", [TITAN, TITAN_IMAGE, ENGLISH, V4, NOVA, MARENGO_2, MARENGO_3])
+def test_object_that_nobody_has_looked_at_passes_if_it_may_be_something_the_model_reads(model: str) -> None:
+    unknown = in_s3("unknown", None, None)
+
+    assert ready(model, inputs_of(unknown, S3_TEXT)).items == [unknown, S3_TEXT]
+
+
+@pytest.mark.parametrize(
+    ("model", "item", "most"),
+    [
+        (NOVA, in_s3("png", "image", "png", 50_000_001), 50_000_000),
+        (NOVA, in_s3("mp4", "video", "mp4", 100_000_001), 100_000_000),
+        (NOVA, in_s3("txt", "text", "text", 1_000_001), 1_000_000),
+        (MARENGO_3, in_s3("png", "image", "png", 5_000_001), 5_000_000),
+    ],
+)
+def test_object_larger_than_the_model_reads_from_s3_is_refused(model: str, item: S3Object, most: int) -> None:
+    error = refusal(model, "a", item)
+
+    assert (error.status, error.param, error.code) == (413, "input[1]", "media_too_large")
+    assert ready(model, inputs_of(item._replace(size=most))).items
 
 
 @pytest.mark.parametrize("model", [ENGLISH, V4])

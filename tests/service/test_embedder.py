@@ -21,13 +21,14 @@ from embedrock.errors import (
 )
 from embedrock.service.defaults import Defaults
 from embedrock.service.embedder import Embedder, Options, Reply
+from embedrock.service.objects import Objects
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.telemetry import Metrics
 from embedrock.upstream.guardrail import Guardrail
 from embedrock.vectors import Array, Label, Segment
 
-from .stand_ins import ENGLISH, MARENGO_3, NOVA, PIXEL, PIXEL_URI, TITAN, TITAN_V1, V4, Sent, StandIn
+from .stand_ins import ENGLISH, MARENGO_3, NOVA, PIXEL, PIXEL_URI, TITAN, TITAN_V1, V4, Sent, StandIn, Stored
 
 ALIASES = {
     "query": Alias(V4, {"input_type": "search_query", "output_dimension": 256}),
@@ -77,7 +78,8 @@ async def embed(
     """Return the reply, and the region with the calls it saw."""
     region = upstream or StandIn(bedrock)
     defaults = Defaults(NAMES, {ENGLISH: {"truncate": "END"}})
-    embedder = Embedder(NAMES, Ways({"us-east-1": region}), Metrics(), options or Options(), defaults)
+    objects = Objects({"us-east-1": Stored({"s3://media/a.png": b"png", "s3://bucket/a.png": b"png"})}, 1000)
+    embedder = Embedder(NAMES, Ways({"us-east-1": region}), Metrics(), options or Options(), defaults, objects)
     return await embedder.embed(model, value, **{"render": vectors.as_json} | asked), region
 
 

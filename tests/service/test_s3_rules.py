@@ -16,9 +16,9 @@ def at(uri: str) -> S3Object:
     return S3Object(uri, "image", "png")
 
 
-def allows(prefixes: tuple[str, ...] | None, uri: str) -> bool:
+def allows(prefixes: tuple[str, ...] | None, uri: str, of_key: tuple[str, ...] | None = None) -> bool:
     try:
-        S3Rules(prefixes).check(inputs_of(at(uri)))
+        S3Rules(prefixes).check(inputs_of(at(uri)), of_key)
     except S3AccessDenied:
         return False
     return True
@@ -49,6 +49,23 @@ def test_place_opens_what_lies_below_it_and_nothing_beside_it(
     prefixes: tuple[str, ...] | None, uri: str, expected: bool
 ) -> None:
     assert allows(prefixes, uri) is expected
+
+
+@pytest.mark.parametrize(
+    "prefixes, of_key, expected",
+    [
+        (None, ("s3://media/mine",), True),
+        (("s3://media",), ("s3://media/mine",), True),
+        (("s3://media/mine",), ("s3://media",), True),
+        (("s3://media",), ("s3://media/yours",), False),
+        (("s3://other",), ("s3://media/mine",), False),
+        (None, (), False),
+    ],
+)
+def test_key_may_name_what_lies_in_its_own_places_and_in_everybodys(
+    prefixes: tuple[str, ...] | None, of_key: tuple[str, ...], expected: bool
+) -> None:
+    assert allows(prefixes, "s3://media/mine/a.png", of_key) is expected
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from embedrock.inputs import Fused, Item
 
 
 def kind_of(item: Item) -> str:
-    """Return text, image, audio or video; fused for several parts."""
+    """Return text, image, audio or video; fused for several parts; unknown for an object not looked at yet."""
     if isinstance(item, str):
         return "text"
-    return "fused" if isinstance(item, Fused) else str(item.kind)
+    return "fused" if isinstance(item, Fused) else item.kind or "unknown"
 
 
 def check_said(wanted: Wanted, kind: str) -> None:

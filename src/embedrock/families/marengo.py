@@ -138,7 +138,7 @@ def _one_image(item: Item) -> Media | S3Object:
 def _source(item: Media | S3Object) -> dict[str, Any]:
     if isinstance(item, Media):
         return {"base64String": json_string(item.base64)}
-    return {"s3Location": {"uri": item.uri}}
+    return {"s3Location": {"uri": item.uri, **({"bucketOwner": item.owner} if item.owner else {})}}
 
 
 def parse_response(

@@ -91,9 +91,10 @@ class _FullAnswer(msgspec.Struct):
 def check(spec: ModelSpec, item: Item, wanted: Wanted) -> None:  # noqa: ARG001
     """Raise BadRequest when `input_type` says something else, or an object in S3 does not tell its format."""
     check_said(wanted, kind_of(item))
-    if isinstance(item, S3Object) and item.kind != "text" and item.format is None:
+    if isinstance(item, S3Object) and item.size is not None and item.format is None and item.kind != "text":
         raise BadRequest(
-            "The key of the S3 object ends in no extension that tells its format.", code="unsupported_media"
+            "Neither the extension of the S3 object's key nor its content type tells its format.",
+            code="unsupported_media",
         )
 
 

@@ -74,7 +74,25 @@ def read_data_uri(text: str, param: str) -> Media:
     if format_ is None:
         raise _unsupported(head["type"].lower(), param)
     base64 = text[head.end() :]
-    data = _decode(base64, param)
+    return _media(_decode(base64, param), format_, base64, param)
+
+
+def read_bytes(data: bytes, format_: str | None, param: str) -> Media:
+    """Return the media in `data`, of the format it is said to have, or of the one its bytes tell.
+
+    Raises BadRequest for `param`: `unsupported_media`, `media_type_mismatch`, `invalid_media` or `media_too_large`.
+    """
+    format_ = format_ or next(iter(sniff(data)), None)
+    if format_ is None:
+        raise BadRequest(
+            f"'{param}' is of a format that is not known here. Known types: {_KNOWN_TYPES}.",
+            param=param,
+            code="unsupported_media",
+        )
+    return _media(data, format_, pybase64.b64encode_as_string(data), param)
+
+
+def _media(data: bytes, format_: str, base64: str, param: str) -> Media:
     _check_type(data, format_, param)
     kind = FORMATS[format_].kind
     width, height = measure(data, format_, param) if kind == "image" else (None, None)

@@ -10,7 +10,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from embedrock.errors import BadRequest
-from embedrock.media.formats import BY_EXTENSION, FORMATS, TEXT_EXTENSIONS, Kind
+from embedrock.media.formats import BY_EXTENSION, BY_TYPE, FORMATS, TEXT_EXTENSIONS, Kind
 
 _SCHEME: Final = "s3://"
 # Amazon S3 User Guide, "Bucket naming rules". The endings are reserved for aliases of access points and the like.
@@ -30,11 +30,16 @@ _LONGEST: Final = len(_SCHEME) + 63 + 1 + 1024
 
 
 class S3Object(NamedTuple):
-    """An object in S3; kind and format are what the key's extension says, or None."""
+    """An object in S3; kind and format are what the key's extension says, or None.
+
+    The rest is known once somebody has looked: its size, and the account that owns the bucket where that was checked.
+    """
 
     uri: str
     kind: Kind | Literal["text"] | None
     format: str | None  # Bedrock's name, or `text`
+    size: int | None = None
+    owner: str | None = None
 
     def __repr__(self) -> str:
         return f"S3Object(kind={self.kind!r}, format={self.format!r})"
@@ -66,6 +71,16 @@ def read_s3_uri(text: str, param: str) -> S3Object:
         return S3Object(text, "text", "text")
     format_ = BY_EXTENSION.get(extension)
     return S3Object(text, FORMATS[format_].kind if format_ else None, format_)
+
+
+def of_mime(item: S3Object, mime: str) -> S3Object:
+    """Return an object whose key does not tell what it is with the kind and format that a MIME type says, if any."""
+    if item.kind is not None:
+        return item
+    if mime.startswith("text/"):
+        return item._replace(kind="text", format="text")
+    format_ = BY_TYPE.get(mime)
+    return item._replace(kind=FORMATS[format_].kind, format=format_) if format_ else item
 
 
 def _refused(why: str, param: str) -> BadRequest:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from embedrock.catalog import MediaLimits, ModelSpec
-from embedrock.errors import BadRequest, ContextTooLong
+from embedrock.errors import BadRequest, ContextTooLong, RequestTooLarge
 from embedrock.families import Family
 from embedrock.families.parameters import Wanted
 from embedrock.inputs import Fused, Inputs, Item, Part
@@ -50,14 +50,15 @@ def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted) -> 
             if family.check is not None:
                 family.check(spec, sent, wanted)
         except BadRequest as exc:
-            raise _named(exc, inputs.param(index)) from None
+            raise named(exc, inputs.param(index)) from None
         if isinstance(item, str) and sent != item:
             truncated.append(index)
         ready.append(sent)
     return Ready(ready, tuple(truncated))
 
 
-def _named(error: BadRequest, param: str) -> BadRequest:
+def named(error: BadRequest, param: str) -> BadRequest:
+    """Return the error with the name of the input it is about, unless it has one."""
     if error.param is None:
         error.param = param
         error.message = f"'{param}': {error.message}"
@@ -100,7 +101,7 @@ def _prepare(spec: ModelSpec, item: Item, wanted: Wanted, param: Callable[[int],
             try:
                 parts.append(_checked_part(spec, part, wanted, fused=True))
             except BadRequest as exc:
-                raise _named(exc, param(number)) from None
+                raise named(exc, param(number)) from None
         sent = Fused(tuple(parts))
     else:
         sent = _checked_part(spec, item, wanted)
@@ -150,22 +151,37 @@ def _checked_part(spec: ModelSpec, part: Part, wanted: Wanted, *, fused: bool = 
 
 
 def _s3_object(spec: ModelSpec, part: S3Object, said: object) -> S3Object:
-    """Return the object with its kind: what its key's extension tells, else what was `said`."""
+    """Return the object with its kind: what is known of it, else what was `said`.
+
+    One that nobody has looked at yet passes if it may turn out to be something that the model reads.
+    """
     if part.kind is None:
-        if said not in ("text", "image", "audio", "video"):
+        if said in ("text", "image", "audio", "video"):
+            part = part._replace(kind=cast("Kind", said))
+        elif part.size is None:
+            return part
+        else:
             raise BadRequest(
-                "The key of the S3 object ends in no extension that tells what it is.", code="unsupported_media"
+                "Neither the extension of the S3 object's key nor its content type tells what it is.",
+                code="unsupported_media",
             )
-        part = part._replace(kind=cast("Kind", said))
     kind = str(part.kind)
-    limits = spec.s3_text if kind == "text" else _limits(spec, kind)
-    if limits is None or limits.sync_s3_bytes is None:
-        raise BadRequest(f"{spec.id} does not read {kind} from S3; send it inline.", code="unsupported_media")
-    if part.format and limits.formats and part.format not in limits.formats:
+    limits = s3_limits(spec, kind)
+    if limits.formats and part.format and part.format not in limits.formats:
         raise BadRequest(
             f"{spec.id} reads {kind} as {', '.join(limits.formats)}, not as {part.format}.", code="unsupported_media"
         )
+    if part.size is not None and limits.sync_s3_bytes is not None and part.size > limits.sync_s3_bytes:
+        raise RequestTooLarge(
+            f"The {kind} has {part.size} bytes; {spec.id} takes at most {limits.sync_s3_bytes} from S3.",
+            code="media_too_large",
+        )
     return part
+
+
+def s3_limits(spec: ModelSpec, kind: str) -> MediaLimits:
+    """Return the limits of objects in S3 of a kind; one without `sync_s3_bytes` cannot go to the model as it is."""
+    return spec.s3_text or MediaLimits() if kind == "text" else _limits(spec, kind)
 
 
 def _limits(spec: ModelSpec, kind: str) -> MediaLimits:

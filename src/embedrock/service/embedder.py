@@ -26,6 +26,7 @@ from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.checks import prepare
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Admission
+from embedrock.service.objects import Objects, names_objects
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.service.work import Work
@@ -89,12 +90,14 @@ class Embedder:
         metrics: Metrics,
         options: Options,
         defaults: Defaults | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self._names = names
         self._ways = ways
         self._metrics = metrics
         self._options = options
         self._defaults = defaults or Defaults()
+        self._objects = objects or Objects({}, 0)
         self._patience = Patience(metrics, options.attempt_timeout_s)
         self._calls = Calls(
             self._patience, lanes=options.lanes, shares=options.shares_calls, timeout_s=options.timeout_s
@@ -139,10 +142,15 @@ class Embedder:
             await asyncio.to_thread(read_inputs, value, *limits) if is_heavy(value) else read_inputs(value, *limits)
         )
         if not inputs.texts_only:
-            options.s3.check(inputs)
+            options.s3.check(inputs, caller.s3_prefixes)
             if options.pairs and target.spec.family == "marengo_3_0":
                 inputs = _paired(inputs)
         ready = prepare(target.spec, family, inputs, wanted)
+        ways = self._ways.of(target)
+        if not inputs.texts_only and names_objects(inputs):
+            inputs = await self._objects.resolve(target, inputs, wanted.values.get("input_type"), deadline)
+            ready = prepare(target.spec, family, inputs, wanted)
+            ways = ways[:1]  # that other regions and accounts read the objects too is not known
         if admission is not None:
             await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
         guarded = None
@@ -159,7 +167,7 @@ class Embedder:
             firsts,
             wanted,
             rendered,
-            self._ways.of(target),
+            ways,
             headers,
             deadline,
             caller.name,

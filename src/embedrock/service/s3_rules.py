@@ -12,25 +12,32 @@ from embedrock.media import S3Object
 
 @dataclass(frozen=True, slots=True)
 class S3Rules:
-    """`prefixes`: `s3://bucket` or `s3://bucket/folder`, with all below it; None: whatever credentials can read."""
+    """`prefixes`: `s3://bucket` or `s3://bucket/folder`, with all below it; None: whatever credentials can read.
+
+    `of_key`, in the checks: the places of one key, which may name what lies in both.
+    """
 
     prefixes: tuple[str, ...] | None = None
 
-    def check(self, inputs: Inputs) -> None:
+    def check(self, inputs: Inputs, of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied naming the first input that lies outside."""
-        if self.prefixes is None:
+        if self.prefixes is None and of_key is None:
             return
         for index, item in enumerate(inputs.items):
             for part in item.parts if isinstance(item, Fused) else (item,):
-                if isinstance(part, S3Object) and not self._allows(part.uri):
+                if isinstance(part, S3Object) and not self._allows(part.uri, of_key):
                     param = inputs.param(index)
                     raise S3AccessDenied(f"'{param}' is in no place in S3 that this gateway may read.", param=param)
 
-    def check_uris(self, uris: Iterable[str]) -> None:
+    def check_uris(self, uris: Iterable[str], of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied when one of the URIs, in a body of Bedrock's own, lies outside."""
-        if self.prefixes is not None and not all(map(self._allows, uris)):
+        if not all(self._allows(uri, of_key) for uri in uris):
             raise S3AccessDenied("The body names an object in no place in S3 that this gateway may read.")
 
-    def _allows(self, uri: str) -> bool:
-        # At a slash: s3://media must not open s3://media-of-others.
-        return any(uri.startswith(prefix.rstrip("/") + "/") for prefix in self.prefixes or ())
+    def _allows(self, uri: str, of_key: tuple[str, ...] | None) -> bool:
+        return _lies_in(uri, self.prefixes) and _lies_in(uri, of_key)
+
+
+def _lies_in(uri: str, prefixes: tuple[str, ...] | None) -> bool:
+    # At a slash: s3://media must not open s3://media-of-others.
+    return prefixes is None or any(uri.startswith(prefix.rstrip("/") + "/") for prefix in prefixes)

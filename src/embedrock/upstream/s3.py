@@ -66,7 +66,7 @@ class S3:
         *,
         credentials: CredentialSource,
         next_wait: Callable[[EmbedrockError, int], float | None],
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
         fips: bool = False,
         dual_stack: bool = False,
         clock: Callable[[], float] = time.time,
@@ -322,8 +322,7 @@ class S3:
         if pool is None:
             if len(self._pools) >= _POOLS_KEPT:
                 self._pools.pop(next(iter(self._pools))).close()  # the one that was used longest ago
-            tls = (self._tls or ssl.create_default_context()) if self._secure else None
-            pool = Pool(host, self._port, tls=tls, size=64, peer="S3")
+            pool = Pool(host, self._port, tls=self._tls() if self._secure else None, size=64, peer="S3")
         self._pools[host] = pool
         return pool
 

@@ -97,7 +97,7 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
         raise ValidationError("'model' does not begin like one that this path takes.", param="model")
     target = serving.gateway.names.find(model)
     ask = native.decode_request(target.spec.family, members)
-    serving.gateway.s3.check_uris(ask.objects)
+    serving.gateway.s3.check_uris(ask.objects, request.caller.s3_prefixes)
     try:
         reply = await serving.gateway.native.invoke(
             target,

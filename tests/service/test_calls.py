@@ -103,7 +103,7 @@ class Gateway:
 
     def assert_nothing_left(self) -> None:
         for pacer in self.ways.all().values():
-            assert (pacer.in_flight, pacer.waiting, *map(len, pacer._planned)) == (0, 0, 0, 0)
+            assert (pacer.in_flight, pacer.waiting, *map(len, pacer._turns._planned)) == (0, 0, 0, 0)
         assert all(shared.idle for shared in self.embedder._calls._coalescers.values())
 
 

@@ -208,8 +208,8 @@ async def test_trouble_with_the_guardrail_is_told_as_such(error: EmbedrockError,
         (UpstreamAuthFailed("keys"), 1),
         (Unavailable("blip", retry=Retry.TRANSIENT), 3),
         (UpstreamThrottled("slow"), 8),
-        (b"{}", 2),
-        (b"<html>", 2),
+        (b"{}", 3),
+        (b"<html>", 3),
     ],
 )
 async def test_without_a_verdict_nothing_passes(failure: bytes | EmbedrockError, attempts: int) -> None:

@@ -56,7 +56,7 @@ def test_failures_that_pass_are_tried_again() -> None:
         reply = await Place(in_turn([blip, UpstreamThrottled("slow"), b"broken", ANSWER])).invoke()
         assert (reply.body, reply.calls) == (ANSWER, 4)
         with pytest.raises(InvalidUpstream):
-            await Place(in_turn([b"broken"] * 2)).invoke()
+            await Place(in_turn([b"broken"] * 3)).invoke()
 
     run(main)
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedrock.errors import Overloaded, UpstreamThrottled
-from embedrock.service.pacer import _MOST_WAITING, Pacer, Quota, served
+from embedrock.service.pacer import _MOST_WAITING, Pacer, Quota
+from embedrock.service.turns import served
 
 from .virtual_time import run
 
@@ -29,9 +30,9 @@ def make(
 
 def assert_nothing_left(pacer: Pacer) -> None:
     """Check that nobody is waiting or in flight, in any account of it."""
-    assert (pacer.in_flight, pacer.waiting, pacer._waiting_tokens) == (0, 0, 0)
-    assert not any(pacer._lines)
-    assert not any(pacer._planned)
+    assert (pacer.in_flight, pacer.waiting, pacer._turns.tokens) == (0, 0, 0)
+    assert not any(pacer._turns._lines)
+    assert not any(pacer._turns._planned)
 
 
 async def called(pacer: Pacer, starts: list[str], name: str, *, tokens: int = 0, bulk: bool = False) -> None:
@@ -350,7 +351,7 @@ def test_start_that_came_too_late_is_the_next_ones(monkeypatch: pytest.MonkeyPat
         leaving = asyncio.create_task(pacer.start(0, caller="a"))
         staying = asyncio.create_task(called(pacer, starts, "b"))
         await asyncio.sleep(0)
-        (waiting,) = pacer._lines[0]["a"]
+        (waiting,) = pacer._turns._lines[0]["a"]
         begin = pacer._begin
 
         def begin_and_cancel(tokens: int) -> None:

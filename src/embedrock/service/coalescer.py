@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from embedrock.errors import BadRequest, ContextTooLong, EmbedrockError, InternalError
 from embedrock.service.checks import MAX_CALL_BYTES, json_bytes
-from embedrock.service.pacer import served
+from embedrock.service.turns import served
 from embedrock.service.ways import Way
 
 #: A text waits this long for others, and for theirs in turn, but no text longer than the window.

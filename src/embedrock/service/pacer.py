@@ -7,10 +7,8 @@ concurrency lets them until the first throttle, which shows the rate that got th
 more a call, and doubles each second once five have passed, and ten calls: then the quota is another than it seemed.
 After a minute without a throttle it is forgotten.
 
-Who has to wait stands in line by caller, and the lines are served in turn: a caller with two thousand texts does not
-stand before another with one. Half of what the buckets may save up is kept for callers with one call in line; they
-start from it out of turn, but pass another only once. Large requests and batches are a
-class of their own; they get what the others leave, and at least one start in twenty.
+Who has to wait stands in line. Half of what the buckets may save up is kept for callers with one call in line: taking
+turns alone would let a caller with thousands slow down one who asks now and then.
 
 Time is the event loop's, and nothing here sleeps: starts are handed out when a call ends or the buckets have refilled.
 """
@@ -19,15 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Final
 
 from embedrock.errors import Overloaded, UpstreamThrottled
 from embedrock.service.bucket import Bucket
+from embedrock.service.turns import Turns, Waiting
 
 _SHARE: Final = 0.95  # of a quota that is known
 _LOWEST_RATE: Final = 0.1  # requests a second; there are quotas of 20 a minute
@@ -44,7 +44,6 @@ _SEEN_S: Final = 10  # what gets through is counted over so long, where few call
 _FEW_CALLS: Final = 5  # a second
 _SHRINK_EVERY_S: Final = 1.0
 _MOST_WAITING: Final = 10_000  # then those who have more than their part of it in line may not add to it
-_BULK_TURN: Final = 20  # each so many starts, one goes to the bulk class if it waits
 _LONGEST_APPOINTMENT_S: Final = 60.0  # what a caller can be told to wait
 _TICK_S: Final = 0.001  # of uvloop's timers; the buckets save up what a tick is late
 
@@ -60,15 +59,6 @@ class Quota:
         """Return one process' part of it."""
         requests, tokens = self.requests_per_minute, self.tokens_per_minute
         return Quota(requests and requests / processes, tokens and tokens / processes)
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    start: asyncio.Future[None]
-    tokens: int
-
-
-_Lines = OrderedDict[str, OrderedDict[_Waiting, None]]  # who waits, by caller
 
 
 class Pacer:
@@ -90,13 +80,8 @@ class Pacer:
         self._requests = Bucket(self._most_requests, now) if quota.requests_per_minute else None
         self._tokens = Bucket(self._most_tokens, now) if quota.tokens_per_minute else None
         self.in_flight = 0
-        self._lines: tuple[_Lines, _Lines] = (OrderedDict(), OrderedDict())
-        self._planned: tuple[dict[str, int], dict[str, int]] = ({}, {})  # calls of admitted requests, not in line yet
+        self._turns = Turns()
         self._booked_until = now  # by those who were told to come back
-        self.waiting = 0
-        self._waiting_tokens = 0
-        self._starts = 0
-        self._passed: set[str] = set()  # with one call, since one with more in line started
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = now
         self._second = 0  # in which so many calls and tokens got through, and how many in those before
@@ -111,7 +96,7 @@ class Pacer:
 
     def try_start(self, tokens: int) -> bool:
         """Start a call at once if nobody waits and the pace allows it; the usual case, without a task switch."""
-        if self.waiting or self.in_flight >= self._most_in_flight or self._wait_s(self._clock()) > 0:
+        if self._turns.waiting or self.in_flight >= self._most_in_flight or self._wait_s(self._clock()) > 0:
             return False
         self._begin(tokens)
         return True
@@ -120,13 +105,10 @@ class Pacer:
         """Return when a call of about so many tokens may start; whoever starts one must call `ended`."""
         if self.try_start(tokens):
             return
-        lines = self._lines[bulk]
-        if self.waiting >= _MOST_WAITING and len(lines.get(caller, ())) >= _MOST_WAITING // sum(map(len, self._lines)):
+        if self.waiting >= _MOST_WAITING and self._turns.length(caller, bulk) >= _MOST_WAITING // len(self._turns):
             raise Overloaded("Too many calls wait for Bedrock's quota already.")
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), tokens)
-        lines.setdefault(caller, OrderedDict())[waiting] = None
-        self.waiting += 1
-        self._waiting_tokens += tokens
+        waiting = Waiting(asyncio.get_running_loop().create_future(), tokens, caller, bulk)
+        self._turns.join(waiting)
         self._hand_out()
         try:
             await waiting.start
@@ -134,7 +116,7 @@ class Pacer:
             if waiting.start.done() and not waiting.start.cancelled():
                 self.give_back(tokens)  # the start came, and nobody is there to use it
             else:
-                self._leave(lines, caller, waiting)
+                self._turns.leave(waiting)
             raise
 
     def give_back(self, tokens: int) -> None:
@@ -170,14 +152,19 @@ class Pacer:
             return 0.0
         seconds = 0.0
         now = self._clock()
-        turn = self._turn(calls, caller, bulk)
+        turn = self._turns.until(calls, caller, bulk)
         if self._requests is not None:
             seconds = (turn - self._requests.level(now)) / self._requests.per_s
         if self._tokens is not None:
-            each = self._waiting_tokens / self.waiting if self.waiting else tokens / calls
+            each = self._turns.tokens / self.waiting if self.waiting else tokens / calls
             before = (turn - calls) * each + tokens * (calls - 1) / calls  # the last one's own need not be there
             seconds = max(seconds, (before - self._tokens.level(now)) / self._tokens.per_s)
         return max(0.0, seconds)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls are in line."""
+        return self._turns.waiting
 
     @property
     def is_free(self) -> bool:
@@ -200,43 +187,14 @@ class Pacer:
                 retry_after_s=self._appointment(now, late, calls, tokens),
             )
 
-    @contextmanager
-    def expecting(self, calls: int, *, caller: str = "", bulk: bool = False) -> Iterator[Callable[[], None]]:
+    def expecting(
+        self, calls: int, *, caller: str = "", bulk: bool = False
+    ) -> AbstractContextManager[Callable[[], None]]:
         """Expect so many calls of a request, for who wants to know how long it would take behind them.
 
         Yields what is called when one of them has come.
         """
-        planned, left = self._planned[bulk], calls
-
-        def come() -> None:
-            nonlocal left
-            left -= 1
-            change(-1)
-
-        def change(by: int) -> None:
-            planned[caller] = planned.get(caller, 0) + by
-            if not planned[caller]:
-                del planned[caller]
-
-        change(calls)
-        try:
-            yield come
-        finally:
-            change(-left)
-
-    def _turn(self, calls: int, caller: str, bulk: bool) -> float:
-        """Return how many calls will have started when so many more of a caller have."""
-        if not (self.waiting or self._planned[0] or self._planned[1]):
-            return calls
-        same, others = self._load(bulk), sum(self._load(not bulk).values())
-        turn = served(same, caller, calls)
-        return turn + min(others, turn * (_BULK_TURN - 1) if bulk else turn / (_BULK_TURN - 1))
-
-    def _load(self, bulk: bool) -> dict[str, int]:
-        load = dict(self._planned[bulk])
-        for caller, line in self._lines[bulk].items():
-            load[caller] = load.get(caller, 0) + len(line)
-        return load
+        return self._turns.expecting(calls, caller, bulk)
 
     def _appointment(self, now: float, late: float, calls: int, tokens: int) -> float:
         """Return when to come back: not all who are refused now at once."""
@@ -315,7 +273,7 @@ class Pacer:
 
     # -------------------------------------------------------------------------------------------------------- inside
 
-    def _wait_s(self, now: float, *, sparing: bool = False) -> float:
+    def _wait_s(self, now: float, sparing: bool = False) -> float:
         """Return the seconds until the buckets let a call start."""
         wait_s = 0.0
         if self._requests is not None:
@@ -327,7 +285,6 @@ class Pacer:
     def _begin(self, tokens: int) -> None:
         now = self._clock()
         self.in_flight += 1
-        self._starts += 1
         if self._requests is not None:
             self._requests.spend(1, now)
         if self._tokens is not None:
@@ -337,56 +294,14 @@ class Pacer:
         """Let those who wait start, as far as the pace allows, and come back when it allows more."""
         while self.waiting and self.in_flight < self._most_in_flight:
             now = self._clock()
-            lines, caller, sparing = self._turn_of()
-            wait_s = self._wait_s(now, sparing=sparing)
-            if sparing and wait_s > 0:
-                lone = [name for name, line in self._lines[0].items() if len(line) == 1]
-                fresh = next((name for name in lone if name not in self._passed), None)
-                if fresh is not None:
-                    lines, caller, sparing = self._lines[0], fresh, False
-                if lone:
-                    wait_s = self._wait_s(now)
-            if wait_s > 0:
+            waiting, wait_s = self._turns.take(partial(self._wait_s, now))
+            if waiting is None:
                 self._come_back(now, wait_s)
                 return
-            waiting = self._take(lines, caller)
             if waiting.start.done():
                 continue  # cancelled, and its task has not run yet
-            if sparing:
-                self._passed.clear()
-            else:
-                self._passed.add(caller)
             self._begin(waiting.tokens)
             waiting.start.set_result(None)
-
-    def _turn_of(self) -> tuple[_Lines, str, bool]:
-        """Return whose turn it is, in which class, and whether it has to spare what is kept for lone calls."""
-        interactive, bulk = self._lines
-        if bulk and (not interactive or self._starts % _BULK_TURN == 0):
-            return bulk, next(iter(bulk)), not interactive
-        caller, line = next(iter(interactive.items()))
-        return interactive, caller, len(line) > 1
-
-    def _take(self, lines: _Lines, caller: str) -> _Waiting:
-        """Return the first of a caller's line; the caller's next turn is after all others'."""
-        line = lines[caller]
-        waiting, _ = line.popitem(last=False)
-        lines.move_to_end(caller)
-        if not line:
-            del lines[caller]
-        self.waiting -= 1
-        self._waiting_tokens -= waiting.tokens
-        return waiting
-
-    def _leave(self, lines: _Lines, caller: str, waiting: _Waiting) -> None:
-        line = lines.get(caller)
-        if line is None or waiting not in line:
-            return
-        del line[waiting]
-        if not line:
-            del lines[caller]
-        self.waiting -= 1
-        self._waiting_tokens -= waiting.tokens
 
     def _come_back(self, now: float, wait_s: float) -> None:
         wait_s = max(wait_s, _TICK_S)
@@ -401,9 +316,3 @@ class Pacer:
 
         self._timer = asyncio.get_running_loop().call_later(wait_s, come)
         self._timer_at = now + wait_s
-
-
-def served(lines: Mapping[str, int], caller: str, more: int) -> int:
-    """Return how many are served until so many more of a caller are, when lines of such lengths take turns."""
-    mine = lines.get(caller, 0) + more
-    return mine + sum(min(length, mine) for other, length in lines.items() if other != caller)

@@ -6,6 +6,8 @@ import base64
 import json
 import math
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -54,14 +56,20 @@ RENDERS = [vectors.as_json, vectors.as_base64, vectors.as_float32]
 
 
 def accepts(render: Render[object], array: bytes, dimensions: int) -> bool:
-    """Return whether `render` takes `array`, on its own and as a part of an answer."""
+    """Return whether `render` takes `array`: on its own, as a part of an answer, and among others at any place."""
     part = memoryview(bytearray(b"[7," + array + b",7]"))[3:-3]
     taken = _takes(render, array, dimensions)
     assert _takes(render, part, dimensions) is taken
+    good = b"[%b]" % b",".join([b"-0.5"] * dimensions) if dimensions else b"[]"
+    if _takes(render, good, dimensions):
+        for place in range(6):
+            among: list[Array] = [good] * 6
+            among[place] = part
+            assert _takes(lambda several, size: vectors.each(render, several, size), among, dimensions) is taken
     return taken
 
 
-def _takes(render: Render[object], array: Array, dimensions: int) -> bool:
+def _takes(render: Callable[[Any, int], object], array: object, dimensions: int) -> bool:
     try:
         render(array, dimensions)
     except InvalidUpstream:
@@ -279,11 +287,11 @@ def test_render_agrees_with_a_full_parser(
 
 
 @pytest.mark.parametrize("render", RENDERS)
-def test_refused_vector_may_be_asked_for_once_more(render: Render[object]) -> None:
+def test_refused_vector_may_be_asked_for_again(render: Render[object]) -> None:
     with pytest.raises(InvalidUpstream) as caught:
         render(b"[1]", 2)
 
-    assert (caught.value.status, caught.value.retry) == (502, Retry.ONCE)
+    assert (caught.value.status, caught.value.retry) == (502, Retry.TRANSIENT)
 
 
 # ---------------------------------------------------------------- what happens before: length 1

@@ -8,6 +8,7 @@ with SIMD, into float32.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -30,6 +31,7 @@ Array = bytes | memoryview
 _COMMA: Final = np.uint8(ord(","))  # of the type it is compared with: a Python int is converted each time
 _NINE: Final = np.uint8(ord("9"))
 _MINUS: Final = ord("-")
+_TOGETHER: Final = 4  # vectors that are looked at together; the memory for more would be mapped anew each time
 _EXPONENTS: Final = (b"e", b"E")
 _NONZERO: Final = re.compile(rb"[\[,\s]-?[0.]*[1-9]")  # a digit before the exponent
 _SMALL: Final = 1e-60
@@ -74,13 +76,24 @@ def as_json(array: Array, dimensions: int) -> Array:
     Looks at bytes only: the commas are counted, and no letter, quote or bracket may occur that is not of a number.
     What fails this is parsed in full before it is refused.
     """
-    text = bytes(array)
-    # numpy counts without branches: `bytes.count` mispredicts at every comma and takes four times as long.
-    view = np.frombuffer(text, np.uint8)
-    commas = np.count_nonzero(view == _COMMA)
-    if commas != dimensions - 1 or not _NONZERO.search(text) or not _plain(text, view):
-        _check(np.array(_parse_in_full(text), np.float64), dimensions)
+    if not _plain((array,), dimensions):
+        _check(np.array(_parse_in_full(array), np.float64), dimensions)
     return array
+
+
+def each(render: Render[V], arrays: Sequence[Array], dimensions: int) -> list[V]:
+    """Return `render` of each of the vectors of an answer.
+
+    Those to be printed again are looked at some together: numpy takes as long to be called as to look at one.
+    """
+    if render is not as_json:
+        return [render(array, dimensions) for array in arrays]
+    for at in range(0, len(arrays), _TOGETHER):
+        some = arrays[at : at + _TOGETHER]
+        if not _plain(some, dimensions):
+            for array in some:
+                as_json(array, dimensions)  # which of them it is, and whether it is bad at all
+    return list(arrays)  # type: ignore[arg-type]  # as as_json returns them
 
 
 def as_float32(array: Array, dimensions: int) -> NDArray[np.float32]:
@@ -137,20 +150,32 @@ def _check_integers(array: Array) -> None:
         raise InvalidUpstream("Bedrock's answer holds a vector that is not of whole numbers.") from exc
 
 
-def _plain(text: bytes, view: NDArray[np.uint8]) -> bool:
-    """Return whether `text` is an array of nothing but numbers, none with a positive exponent."""
-    if text[:1] != b"[" or text[-1:] != b"]" or not text[-2:-1].isdigit() or text.find(b'"') >= 0:
+def _plain(arrays: Sequence[Array], dimensions: int) -> bool:
+    """Return whether each array is one of `dimensions` numbers, none with a positive exponent, not all zero."""
+    texts = [bytes(array) for array in arrays]
+    whole = texts[0] if len(texts) == 1 else b"".join(texts)
+    # numpy counts without branches: `bytes.count` mispredicts at every comma and takes four times as long.
+    view = np.frombuffer(whole, np.uint8)
+    commas, start = view == _COMMA, 0
+    for text in texts:
+        end = start + len(text)
+        if np.count_nonzero(commas[start:end]) != dimensions - 1 or not _NONZERO.search(text):
+            return False
+        if text[:1] != b"[" or text[-1:] != b"]" or not text[-2:-1].isdigit():
+            return False
+        start = end
+    if whole.find(b'"') >= 0:
         return False
     exponents = 0
     for letter in _EXPONENTS:
-        at = text.find(letter)
+        at = whole.find(letter)
         while at >= 0:
-            if text[at + 1] != _MINUS:
+            if whole[at + 1] != _MINUS:
                 return False
             exponents += 1
-            at = text.find(letter, at + 1)
-    # Beyond "9" there are the two brackets and the exponents: no letter, no brace, no other bracket.
-    return bool(np.count_nonzero(view > _NINE) == 2 + exponents)
+            at = whole.find(letter, at + 1)
+    # Beyond "9" there are the brackets and the exponents: no letter, no brace, no other bracket.
+    return bool(np.count_nonzero(view > _NINE) == 2 * len(texts) + exponents)
 
 
 def _parse_fast(array: bytes) -> NDArray[np.float64] | None:

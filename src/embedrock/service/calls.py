@@ -109,7 +109,7 @@ class Calls:
 
         def parse(response: Response) -> _Found:
             answer = family.parse_response(response.body, response.headers, items, wanted)
-            return _Found([work.render(array, wanted.size) for array in answer.vectors], answer)
+            return _Found(vectors.each(work.render, answer.vectors, wanted.size), answer)
 
         def send(way: Way, timeout_s: float) -> Awaitable[_Found]:
             work.calls += 1
@@ -192,7 +192,7 @@ class Calls:
             def parse(response: Response) -> _Found:
                 answer = family.parse_response(response.body, response.headers, texts, wanted)
                 # Copied out of the answer, which would else live as long as the slowest of its owners.
-                return _Found([bytes(check(array, wanted.size)) for array in answer.vectors], answer)
+                return _Found([bytes(array) for array in vectors.each(check, answer.vectors, wanted.size)], answer)
 
             def invoke(way: Way, timeout_s: float) -> Awaitable[_Found]:
                 body = family.build_request(spec, texts, wanted)  # in the attempt, which gives the start back

@@ -24,7 +24,9 @@ import numpy as np
 
 from embedrock import media
 from embedrock.errors import BadRequest, ContextTooLong, RequestTooLarge
+from embedrock.media import LongUri as LongUri
 from embedrock.media import Media, S3Object
+from embedrock.media import is_media as is_media
 from embedrock.tokens import EncodingName, UnknownToken, encoding
 
 Part = str | Media | S3Object
@@ -77,6 +79,8 @@ def read_inputs(
         return Inputs([item], listed=False, emptied=() if value else (0,), texts_only=isinstance(item, str))
     if value is None:
         raise BadRequest("'input' is missing.", param="input", code="empty_input")
+    if isinstance(value, LongUri):
+        return Inputs([media.read_data_uri(value, "input")], listed=False, texts_only=False)
     if not isinstance(value, list):
         raise BadRequest("'input' must be a string or an array.", param="input", code="invalid_type")
     if not value:
@@ -97,11 +101,13 @@ def is_heavy(value: object) -> bool:
     if isinstance(value, str):
         return len(value) > _HEAVY_CHARS
     if not isinstance(value, list):
-        return False
+        return isinstance(value, LongUri)
     if len(value) > _HEAVY_TOKENS:
         return True
     size = 0
     for item in value:
+        if isinstance(item, LongUri):
+            return True
         if isinstance(item, str):
             size += len(item)
         elif isinstance(item, list):
@@ -128,6 +134,8 @@ def _read_list(values: list[object], empty_as_space: bool, token_encoding: Encod
             decoded_chars += len(item)
             if decoded_chars > _MAX_DECODED_CHARS:
                 raise RequestTooLarge("The token ids of this request stand for too much text.", param="input")
+        elif isinstance(value, LongUri) and not as_tokens:
+            item = media.read_data_uri(value, f"input[{index}]")
         elif isinstance(value, list) and not as_tokens:
             item = _read_parts(value, f"input[{index}]")
         else:
@@ -224,6 +232,8 @@ def _read_part(value: object, param: str) -> Part:
         if content.keys() - {"url"}:
             raise BadRequest(f"'{where}' may hold 'url', and nothing else.", param=where, code="unsupported_parameter")
         content, where = content.get("url"), f"{where}.url"
+    if isinstance(content, LongUri):
+        return content.text if kind == "text" else media.read_data_uri(content, where)
     if not isinstance(content, str):
         raise BadRequest(f"'{where}' must be a string.", param=where, code="invalid_type")
     if not content:
@@ -258,7 +268,7 @@ def _json_type(value: object) -> str:
             return "a boolean"
         case int() | float():
             return "a number"
-        case str():
+        case str() | LongUri():
             return "a string"
         case list():
             return "an array"

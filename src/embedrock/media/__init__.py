@@ -4,8 +4,19 @@ Pure: what is in S3 is fetched by others. What is not media of a known format, s
 refused with a BadRequest that names the parameter and never holds the content.
 """
 
-from embedrock.media.data_uri import Media, is_media, read_bytes, read_data_uri
+from embedrock.media.data_uri import LongUri, Media, is_media, read_bytes, read_data_uri
 from embedrock.media.formats import Kind
 from embedrock.media.s3_uri import S3Object, is_s3, of_mime, read_s3_uri
 
-__all__ = ["Kind", "Media", "S3Object", "is_media", "is_s3", "of_mime", "read_bytes", "read_data_uri", "read_s3_uri"]
+__all__ = [
+    "Kind",
+    "LongUri",
+    "Media",
+    "S3Object",
+    "is_media",
+    "is_s3",
+    "of_mime",
+    "read_bytes",
+    "read_data_uri",
+    "read_s3_uri",
+]

@@ -18,6 +18,7 @@ from embedrock.catalog import ModelSpec, Prices
 from embedrock.errors import BadRequest, EmbedrockError
 from embedrock.vectors import Array, Label, Render
 from embedrock.wire import strict_json
+from embedrock.wire.long_uris import Cut
 
 _MEMBERS: Final = frozenset({"model", "input", "encoding_format", "dimensions", "user", "metadata"})
 _RENDERERS: Final[dict[str, Render[Array]]] = {"float": vectors.as_json, "base64": vectors.as_base64}
@@ -36,12 +37,12 @@ class EmbeddingsRequest(NamedTuple):
     params: Sequence[Mapping[str, object]]  # parameters of the model, the stronger mapping first
 
 
-def decode_request(body: bytes, model: str | None = None) -> EmbeddingsRequest:
+def decode_request(body: bytes | bytearray, model: str | None = None) -> EmbeddingsRequest:
     """Return what `body` asks for; `model` holds when the path names one, whatever the body says.
 
     Raises BadRequest naming the member that is wrong.
     """
-    members = strict_json.decode_object(body)
+    members = _members(body)
     _check_user(members.get("user"))
     _check_metadata(members.get("metadata"))
     return EmbeddingsRequest(
@@ -51,6 +52,14 @@ def decode_request(body: bytes, model: str | None = None) -> EmbeddingsRequest:
         _dimensions(members.get("dimensions")),
         () if members.keys() <= _MEMBERS else _params(members),
     )
+
+
+def _members(body: bytes | bytearray) -> dict[str, Any]:
+    if len(body) <= strict_json.LARGE_BYTES:
+        return strict_json.decode_object(body)
+    cut = Cut(body)
+    members: dict[str, Any] = cut.whole(strict_json.decode_object(cut.body))
+    return members
 
 
 def _params(members: Mapping[str, Any]) -> Sequence[Mapping[str, object]]:

@@ -23,14 +23,14 @@ _MANY: Final = 10_000  # values of an array that are worth a look before they ar
 _DEEPEST: Final = 64
 
 
-def decode_object(body: bytes) -> dict[str, Any]:
+def decode_object(body: bytes | bytearray) -> dict[str, Any]:
     """Return the JSON object in `body`. Raises BadRequest with code `invalid_json` or `duplicate_key`."""
     if len(body) > LARGE_BYTES:
         return _Large().decode(body)
     return _decode(body)
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def _decode(body: bytes | bytearray) -> dict[str, Any]:
     try:
         text = body.decode().strip(" \t\r\n")
         document, end = _decoder.raw_decode(text)
@@ -72,7 +72,7 @@ class _Large:
     def __init__(self) -> None:
         self._containers = 0
 
-    def decode(self, body: bytes) -> dict[str, Any]:
+    def decode(self, body: bytes | bytearray) -> dict[str, Any]:
         if body.startswith(b"\xef\xbb\xbf"):
             raise BadRequest("The body begins with a byte order mark.", code="invalid_json")
         parser: Any = simdjson.Parser()

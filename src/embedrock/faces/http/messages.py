@@ -54,7 +54,7 @@ def whole(body: bytes, status: int = 200) -> Answer:
     return Answer(openai.Body(len(body), (body,)), [JSON], status)
 
 
-async def read_json(request: Request, limit: int) -> bytes:
+async def read_json(request: Request, limit: int) -> bytes | bytearray:
     """Return the body of a JSON request. Raises UnsupportedMedia, RequestTooLarge or Hangup."""
     kind = request.headers.get(b"content-type", b"")
     if kind != b"application/json" and not _JSON_TYPE.fullmatch(kind):
@@ -64,18 +64,18 @@ async def read_json(request: Request, limit: int) -> bytes:
     if int(request.headers.get(b"content-length", b"0")) > limit:
         raise _too_large(limit)
     message = await request.receive()  # the first part is nearly always here already
-    chunks: list[bytes] = [message.get("body", b"")]
-    size = len(chunks[0])
-    while message.get("more_body") and size <= limit:
-        request.room.grow(size)
+    body: bytes | bytearray = message.get("body", b"")
+    if message.get("more_body"):
+        body = bytearray(body)  # grows in its place: of a large body there is never a second one
+    while message.get("more_body") and len(body) <= limit:
+        request.room.grow(len(body))
         message = await _next(request)
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+        body += message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise Hangup
-    if size > limit:
+    if len(body) > limit:
         raise _too_large(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return body
 
 
 async def _next(request: Request) -> MutableMapping[str, Any]:

@@ -84,7 +84,7 @@ def _scope(request: Request) -> dict[str, Any]:
     }
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes | bytearray, receive: Receive) -> Receive:
     """Return an ASGI `receive` that gives a body which has been read, and then what comes after it."""
     given = False
 
@@ -93,7 +93,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         if given:
             return await receive()
         given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
 
     return replay
 

@@ -268,7 +268,16 @@ class Emulator(Server):
     def clear(self) -> None:
         """Switch faults, guardrails, quotas and latency off, take any signature, and empty the journal."""
         with contextlib.closing(self.connect()) as connection:
-            for collection in ("faults", "guardrails", "credentials", "quotas", "latency", "buckets", "journal"):
+            for collection in (
+                "faults",
+                "guardrails",
+                "credentials",
+                "quotas",
+                "latency",
+                "async",
+                "buckets",
+                "journal",
+            ):
                 assert exchange(connection, "DELETE", f"/_emulator/{collection}").status == 200
 
     def fault(self, name: str, **settings: Any) -> None:

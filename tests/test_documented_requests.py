@@ -227,7 +227,7 @@ def test_film_in_s3(gateway: Gateway, emulator: Emulator, media_bucket: Any, cli
         },
     }
     assert emulator.bodies() == [body]
-    assert answer.vectors() == expected_vectors(NOVA, body)
+    assert answer.vectors() == expected_vectors(NOVA, body, {"s3://my-bucket/path/to/video.mp4": film})
 
 
 def test_pages_of_a_document_beside_their_names(

@@ -287,7 +287,8 @@ def test_words_that_name_a_picture_which_is_not_there(gateway: Gateway, pictures
 def test_several_media_of_one_kind_in_s3(
     gateway: Gateway, emulator: Emulator, media_bucket: Any, pictures: dict[str, str]
 ) -> None:
-    media_bucket.put_object(Bucket="media", Key="shoe.png", Body=b64decode(bare(pictures["png"])))
+    shoe = b64decode(bare(pictures["jpeg"]))
+    media_bucket.put_object(Bucket="media", Key="shoe.png", Body=shoe)
     item = [part("a shoe"), {"type": "image_url", "image_url": {"url": "s3://media/shoe.png"}}, part(pictures["png"])]
 
     answer = gateway.embed({"model": MARENGO_3, "input": [item]})
@@ -299,7 +300,7 @@ def test_several_media_of_one_kind_in_s3(
     content = {"mediaSources": sources, "inputText": "a shoe <@image1> <@image2>"}
     body = {"inputType": "multi_input", "multi_input": content}
     assert emulator.bodies() == [body]
-    assert answer.vectors() == expected_vectors(MARENGO_3, body)
+    assert answer.vectors() == expected_vectors(MARENGO_3, body, {"s3://media/shoe.png": shoe})
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -434,10 +435,16 @@ def test_a_pair_may_say_that_it_is_one(gateway: Gateway, emulator: Emulator, pic
     ],
 )
 def test_the_picture_of_a_pair_may_lie_in_s3(
-    gateway: Gateway, emulator: Emulator, media_bucket: Any, uri: str, members: dict[str, str]
+    gateway: Gateway,
+    emulator: Emulator,
+    media_bucket: Any,
+    pictures: dict[str, str],
+    uri: str,
+    members: dict[str, str],
 ) -> None:
     """What an object is tells its extension, or `input_type`."""
-    media_bucket.put_object(Bucket="media", Key=uri.rpartition("/")[2], Body=b"a picture")
+    shoe = b64decode(bare(pictures["png"]))
+    media_bucket.put_object(Bucket="media", Key=uri.rpartition("/")[2], Body=shoe)
     answer = gateway.embed({"model": MARENGO_3, "input": ["a shoe", uri], **members})
 
     source = {"s3Location": {"uri": uri}}
@@ -445,7 +452,7 @@ def test_the_picture_of_a_pair_may_lie_in_s3(
     (item,) = answer.items()
     assert emulator.bodies() == [body]
     assert (item["index"], item["input_indices"]) == (0, [0, 1])
-    assert [item["embedding"]] == expected_vectors(MARENGO_3, body)
+    assert [item["embedding"]] == expected_vectors(MARENGO_3, body, {uri: shoe})
 
 
 @pytest.mark.parametrize("position", [0, 1])

@@ -65,7 +65,7 @@ def test_object_is_passed_to_a_model_that_reads_s3(
 
     (body,) = emulator.bodies()
     assert body["singleEmbeddingParams"]["image"]["source"] == {"s3Location": {"uri": "s3://media/a.png"}}
-    assert answer.vectors() == expected_vectors(NOVA, body)
+    assert answer.vectors() == expected_vectors(NOVA, body, {"s3://media/a.png": picture(pictures)})
     assert "GetObject" not in {row["op"] for row in emulator.journal()}
 
 

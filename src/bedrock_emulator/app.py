@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from . import catalog, container_credentials, control_plane, guardrails, invoke_headers, json_body, sigv4
+from .async_invoke import find_model
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
 from .latency import Latency, LatencyTable
 from .manage import Controls, manage
@@ -25,6 +26,7 @@ from .models import FAMILIES
 from .quotas import Ask, Grant
 from .response import JSON, TOKEN_COUNT, Response, Struck, Unanswered, as_error, as_json, hang, unanswered
 from .s3.face import S3, is_meant
+from .s3.store import open_objects
 from .sigv4 import Keys
 from .table import Names
 from .transport import ARRIVED, Connection, Receive, Scope, Send
@@ -38,6 +40,9 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     (method, re.compile(pattern), op)
     for method, pattern, op in (
         ("POST", "/model/([^/]+)/invoke", "InvokeModel"),
+        ("POST", "/async-invoke", "StartAsyncInvoke"),
+        ("GET", "/async-invoke", "ListAsyncInvokes"),
+        ("GET", "/async-invoke/(.+)", "GetAsyncInvoke"),
         ("POST", "/guardrail/([^/]+)/version/([^/]+)/apply", "ApplyGuardrail"),
         ("GET", "/v2/credentials/([^/]+)", CONTAINER_CREDENTIALS),
         ("GET", "/foundation-models", "ListFoundationModels"),
@@ -185,12 +190,20 @@ class Emulator:
                 ask = Ask(call.quota_of, call.region, call.account, call.request.body, call.names)
                 call.grant = self._controls.quotas.admit(ask)
 
+        if call.op == "StartAsyncInvoke":
+            call.model = find_model(json_body.parse(call.request.body), call.region)
+        if call.op == "GetAsyncInvoke":
+            call.model = self._controls.jobs.model_of(call.identifiers[0])
+
         async def answer(body: bytes) -> Response:
             match call.op:
                 case "InvokeModel":
                     return await self._invoke(call, body, echoed)
                 case "ApplyGuardrail":
                     return self._apply_guardrail(call, body)
+                case "StartAsyncInvoke":
+                    started = self._controls.jobs.start(body, call.region, call.account)
+                    return replace(as_json(started), items=1)
                 case "GetContainerCredentials":
                     return container_credentials.answer(self._controls.keys)
             return self._control(call)
@@ -206,7 +219,7 @@ class Emulator:
         family = FAMILIES.get(call.model)
         if family is None:
             raise validation(f"This emulator does not have the model {call.model} yet.")
-        answer = family.invoke(call.model, json_body.parse(body))
+        answer = family.invoke(call.model, json_body.parse(body), open_objects(self._controls.s3, call.region))
         latency_s = self._controls.latency.draw(call.names, answer.tokens or 0)
         if latency_s is None:
             raise Unanswered
@@ -226,6 +239,10 @@ class Emulator:
     def _control(self, call: Call) -> Response:
         region, identifier = call.region, call.identifiers[0] if call.identifiers else ""
         match call.op:
+            case "GetAsyncInvoke":
+                return as_json(self._controls.jobs.find(identifier, region).as_json())
+            case "ListAsyncInvokes":
+                return as_json(self._controls.jobs.list(call.query, region))
             case "ListFoundationModels":
                 return as_json(control_plane.list_foundation_models(call.query, region))
             case "GetFoundationModel":

@@ -7,7 +7,7 @@ Uncertain, because not seen: the texts of refusals.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import catalog
@@ -60,11 +60,7 @@ def list_inference_profiles(query: Mapping[str, str], region: str, registered: M
     wanted = query.get("type")
     _check_enum("type", wanted, _PROFILE_TYPES)
     found = [item for item in _profiles(region, registered) if wanted in (None, item["type"])]
-    most, start = _page(query)
-    answer: dict[str, Any] = {"inferenceProfileSummaries": found[start : start + most]}
-    if start + most < len(found):
-        answer["nextToken"] = base64.urlsafe_b64encode(str(start + most).encode()).decode()
-    return answer
+    return page(query, "inferenceProfileSummaries", found)
 
 
 def get_inference_profile(identifier: str, region: str, registered: Mapping[str, str]) -> dict[str, Any]:
@@ -132,7 +128,16 @@ def _profile(arn: str, model: Model, region: str, kind: str) -> dict[str, Any]:
     }
 
 
-def _page(query: Mapping[str, str]) -> tuple[int, int]:
+def page(query: Mapping[str, str], name: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the page of a listing that `maxResults` and `nextToken` ask for."""
+    most, start = _read_page(query)
+    answer: dict[str, Any] = {name: found[start : start + most]}
+    if start + most < len(found):
+        answer["nextToken"] = base64.urlsafe_b64encode(str(start + most).encode()).decode()
+    return answer
+
+
+def _read_page(query: Mapping[str, str]) -> tuple[int, int]:
     most = query.get("maxResults", "1000")
     if len(most) > 4 or not most.isdecimal() or not 1 <= int(most) <= 1000:
         raise constraints(("maxResults", most, "Member must be between 1 and 1000"))

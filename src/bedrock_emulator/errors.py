@@ -95,6 +95,16 @@ def throttled(quota: str = "requests") -> AwsError:
     return AwsError(429, "ThrottlingException", f"Too many {_TOO_MANY[quota]}, please wait before trying again.")
 
 
+def quota_exceeded() -> AwsError:
+    """Return the 400 for a quota of the account. Uncertain: the API declares the error, its text was not seen."""
+    return AwsError(400, "ServiceQuotaExceededException", "Your request exceeds the service quota for your account.")
+
+
+def conflict(message: str) -> AwsError:
+    """Return the 400 for a client token that was used for something else. Uncertain: the text."""
+    return AwsError(400, "ConflictException", message)
+
+
 def missing_credentials() -> AwsError:
     """Return the 403 for a request without `Authorization`.
 

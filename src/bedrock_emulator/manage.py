@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from .async_invoke import AsyncJobs
 from .faults import FaultTable
 from .guardrails import Guardrails
 from .journal import MAX_ROWS, Journal
@@ -40,6 +41,10 @@ class Controls:
     guardrails: Guardrails = field(default_factory=Guardrails)
     journal: Journal = field(default_factory=Journal)
     s3: Store = field(default_factory=Store)
+    jobs: AsyncJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = AsyncJobs(self.s3)
 
     @property
     def tables(self) -> dict[str, _Table]:
@@ -66,6 +71,13 @@ def manage(controls: Controls, method: str, path: str, query: Mapping[str, str],
             return _post(controls.guardrails.post, body)
         case "DELETE", "guardrails", _:
             return _deleted(controls.guardrails.remove(item or None), f"There is no guardrail {item}.")
+        case "GET", "async", "":
+            return as_json(controls.jobs.as_json())
+        case "POST", "async", "":
+            return _post(controls.jobs.set, body)
+        case "DELETE", "async", "":
+            controls.jobs.clear()
+            return _deleted(True)
         case "GET", "buckets", "":
             return as_json({"buckets": [bucket.as_json() for bucket in controls.s3.buckets.values()]})
         case "POST", "buckets", "":

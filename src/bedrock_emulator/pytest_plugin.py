@@ -78,6 +78,15 @@ class BedrockEmulator:
         """Let calls take their time and return the entry. Raises ValueError for bad settings."""
         return self._call("POST", "latency", settings)
 
+    def async_calls(self, **settings: Any) -> dict[str, Any]:
+        """Set how long asynchronous calls take (`duration_s`) and how many there may be (`max_running`), when given.
+
+        Returns both, and the calls as `jobs`. Raises ValueError for bad settings.
+        """
+        if settings:
+            self._call("POST", "async", settings)
+        return self._call("GET", "async")
+
     def bucket(self, name: str, **settings: Any) -> dict[str, Any]:
         """Make a bucket and return it: `region`, `owner`. Raises ValueError for bad settings."""
         return self._call("POST", "buckets", {"name": name, **settings})
@@ -91,9 +100,9 @@ class BedrockEmulator:
         return self._call("POST", "guardrails", settings)
 
     def clear(self) -> None:
-        """Remove all faults, quotas, latencies, guardrails, objects and buckets but the one that is always there, empty
-        the journal, and take any signature."""
-        for collection in ("faults", "quotas", "latency", "guardrails", "credentials", "buckets", "journal"):
+        """Remove all faults, quotas, latencies, guardrails, asynchronous calls, and what is in S3; empty the journal;
+        take any signature."""
+        for collection in ("faults", "quotas", "latency", "guardrails", "credentials", "async", "buckets", "journal"):
             self._call("DELETE", collection)
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:

@@ -126,6 +126,20 @@ def matching(pointer: str, value: object, pattern: str) -> Failure | None:
     return None if re.fullmatch(pattern, value) else Leaf(pointer, f"string [{value}] does not match pattern {pattern}")
 
 
+def whole(pointer: str, value: object, least: int, most: int) -> Failure | None:
+    """Return what is wrong with a value that has to be a whole number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return expect_type(pointer, "Integer", value)
+    return _within(pointer, value, least, most)
+
+
+def number(pointer: str, value: object, least: float, most: float | None = None) -> Failure | None:
+    """Return what is wrong with a value that has to be a number from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return expect_type(pointer, "Number", value)
+    return _within(pointer, value, least, most)
+
+
 def boolean(pointer: str, value: object) -> Failure | None:
     """Return what is wrong with a value that has to be true or false."""
     return None if isinstance(value, bool) else expect_type(pointer, "Boolean", value)
@@ -146,6 +160,12 @@ def enum_list(pointer: str, value: object, allowed: Sequence[str]) -> Failure | 
     if not value:
         return Leaf(pointer, "expected minimum item count: 1, found: 0")
     return group(one_of(f"{pointer}/{at}", item, allowed) for at, item in enumerate(value))
+
+
+def _within(pointer: str, value: float, least: float, most: float | None) -> Failure | None:
+    if value < least:
+        return Leaf(pointer, f"{value} is not greater or equal to {least:g}")
+    return Leaf(pointer, f"{value} is not less or equal to {most:g}") if most is not None and value > most else None
 
 
 def _too_many(pointer: str, value: Sequence[object], most: int) -> Failure | None:

@@ -138,6 +138,6 @@ def session_emulator() -> Iterator[Running]:
 @pytest.fixture
 def emulator(session_emulator: Running) -> Running:
     """The session's emulator, with no fault, guardrail, quota or latency, any signature taken, an empty journal."""
-    for collection in ("faults", "guardrails", "credentials", "quotas", "latency", "buckets", "journal"):
+    for collection in ("faults", "guardrails", "credentials", "quotas", "latency", "async", "buckets", "journal"):
         session_emulator.request("DELETE", f"/_emulator/{collection}")
     return session_emulator

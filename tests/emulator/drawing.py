@@ -80,3 +80,19 @@ def wav(seconds: float, *, rate: int = 8000) -> bytes:
 RED = encode(shape("circle", "red"))
 BLUE = encode(shape("square", "blue"))
 MP4 = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41" + bytes(range(64))
+
+
+def mp4(
+    seconds: float, *, version: int = 0, brand: bytes = b"isom", content: bytes = b"", at_end: bool = False
+) -> bytes:
+    """Return what is looked at of an MP4: its brand, its length, and some content."""
+    scale = 1000
+    length = round(seconds * scale)
+    times = struct.pack(">QQIQ", 0, 0, scale, length) if version else struct.pack(">IIII", 0, 0, scale, length)
+    mvhd = _atom(b"mvhd", bytes((version, 0, 0, 0)) + times + bytes(80))
+    parts = [_atom(b"moov", _atom(b"free", b"x") + mvhd), _atom(b"mdat", content)]
+    return _atom(b"ftyp", brand + bytes(4) + brand) + b"".join(reversed(parts) if at_end else parts)
+
+
+def _atom(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content

@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from bedrock_emulator.models.media import check_object, decode, sniff, wav_seconds
+from bedrock_emulator.models.files import File, known_seconds
+from bedrock_emulator.models.media import check_object, decode, sniff
 
 from .drawing import MP4, encode, plain, wav
 
@@ -43,6 +44,10 @@ from .drawing import MP4, encode, plain, wav
 )
 def test_a_file_is_known_by_its_beginning(data: bytes, name: str | None) -> None:
     assert sniff(data) == name
+
+
+def wav_seconds(data: bytes) -> float | None:
+    return known_seconds(File.of(data), "wav")
 
 
 @pytest.mark.parametrize("seconds", [0.5, 30.0, 31.25])

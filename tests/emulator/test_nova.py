@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bedrock_emulator import expected_vectors
-from bedrock_emulator.models import nova
+from bedrock_emulator.models import nova_schema
 
 from .conftest import TITAN, Running
 from .drawing import BLUE, MP4, RED, base64, encode, plain, png_header, shape, wav
@@ -378,7 +378,7 @@ def test_schema_violations_are_worded_as_by_the_validator(
 
 
 def test_purposes_are_those_that_are_documented() -> None:
-    assert list(nova._PROMPTS) == PURPOSES
+    assert list(nova_schema.PROMPTS) == PURPOSES
 
 
 def test_the_space_is_not_titans() -> None:

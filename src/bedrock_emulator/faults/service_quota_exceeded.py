@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from ..errors import AwsError
+from ..errors import quota_exceeded
 from ..response import Response, Struck, as_error
 from ..settings import Settings
 
@@ -23,6 +23,5 @@ class ServiceQuotaExceeded:
         return cls()
 
     async def strike(self, call: Struck) -> Response:  # noqa: ARG002
-        """Return the 400. Uncertain: the API declares the error, its text was not seen."""
-        message = "Your request exceeds the service quota for your account."
-        return as_error(AwsError(400, "ServiceQuotaExceededException", message))
+        """Return the 400."""
+        return as_error(quota_exceeded())

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from . import cohere, cohere_v4, marengo, nova, titan_image, titan_text
 from .answer import Answer
+from .files import Objects
 
 
 class Family(Protocol):
@@ -16,8 +17,8 @@ class Family(Protocol):
 
     MODEL_IDS: tuple[str, ...]
 
-    def invoke(self, model_id: str, body: dict[str, Any]) -> Answer:
-        """Return the answer to an InvokeModel body. Raises AwsError."""
+    def invoke(self, model_id: str, body: dict[str, Any], objects: Objects) -> Answer:
+        """Return the answer to an InvokeModel body. `objects`: what is in S3. Raises AwsError."""
 
     def vectors(self, answer: dict[str, Any]) -> list[list[float]]:
         """Return the vectors in an answer's parsed body, in its order: as a rule one per input."""

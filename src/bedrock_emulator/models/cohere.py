@@ -21,6 +21,7 @@ from ..vectors import Space, of_text, unit
 from . import cohere_output, looks, media, pictures
 from .answer import Answer
 from .cohere_output import TYPES
+from .files import Objects
 
 MODEL_IDS: tuple[str, ...] = ("cohere.embed-english-v3", "cohere.embed-multilingual-v3")
 
@@ -37,7 +38,7 @@ _SPACES = {model_id: Space(model_id, 1024) for model_id in MODEL_IDS}
 _PIECES = {"cohere.embed-english-v3": Pieces(word=9), "cohere.embed-multilingual-v3": Pieces(word=6)}
 
 
-def invoke(model_id: str, body: dict[str, Any]) -> Answer:
+def invoke(model_id: str, body: dict[str, Any], objects: Objects) -> Answer:  # noqa: ARG001
     """Return the answer of a v3 model. Source: AWS Bedrock User Guide, Cohere Embed v3, and live recordings."""
     if failure := _check(body):
         raise malformed(schema.describe(failure, pointers=True))

@@ -21,6 +21,7 @@ from ..vectors import Ints, Space, bfloat16, fuse, of_text, unit
 from . import cohere_output, looks, media, pictures
 from .answer import Answer
 from .cohere_output import TYPES
+from .files import Objects
 
 MODEL_IDS: tuple[str, ...] = ("cohere.embed-v4:0",)
 
@@ -38,7 +39,7 @@ _FEWEST_PIXELS, _MOST_PIXELS = 3_136, 2_458_624  # smaller and larger images are
 _PIECES = Pieces(word=7)
 
 
-def invoke(model_id: str, body: dict[str, Any]) -> Answer:  # noqa: ARG001  # one model
+def invoke(model_id: str, body: dict[str, Any], objects: Objects) -> Answer:  # noqa: ARG001
     """Return the answer of the model. Source: AWS Bedrock User Guide, Cohere Embed v4, and live recordings."""
     if not _is_valid(body):
         raise _malformed()

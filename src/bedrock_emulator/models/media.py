@@ -1,11 +1,10 @@
-"""Files in requests: base64, what a file is by its first bytes, how long a WAV plays, objects in S3.
+"""Files in requests: base64, what a file is by its first bytes, the form of objects in S3.
 
-Nothing is decoded here; pictures are, in `pictures`.
+Nothing is decoded here; pictures are, in `pictures`. What is in a file, and how long it plays: `files`.
 """
 
 from __future__ import annotations
 
-import struct
 from base64 import b64decode
 from typing import Any
 
@@ -52,19 +51,6 @@ def sniff(data: bytes) -> str | None:
         return "webm" if b"webm" in data[:64] else "mkv"
     # The sync word of an MPEG audio frame; the two bits that name the layer are 0 in AAC.
     return "mp3" if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0 and data[1] & 0x06 else None
-
-
-def wav_seconds(data: bytes) -> float | None:
-    """Return how long a WAV plays by its header, None when the header does not say."""
-    at, rate = 12, 0
-    while len(data) >= at + 16:
-        name, size = struct.unpack_from("<4sI", data, at)
-        if name == b"fmt ":
-            (rate,) = struct.unpack_from("<I", data, at + 16) if len(data) >= at + 20 else (0,)
-        elif name == b"data":
-            return min(size, len(data) - at - 8) / rate if rate else None
-        at += 8 + size + size % 2
-    return None
 
 
 def check_object(pointer: str, value: object, *, owner: bool) -> schema.Failure | None:

@@ -22,6 +22,7 @@ from ..tokens import Pieces
 from ..vectors import Ints, Space, of_text, unit
 from . import looks, media, pictures
 from .answer import Answer
+from .files import Objects
 
 MODEL_IDS: tuple[str, ...] = ("amazon.titan-embed-image-v1",)
 
@@ -33,7 +34,7 @@ _LARGEST = (2048, 2048)
 _PIECES = Pieces(word=7)
 
 
-def invoke(model_id: str, body: dict[str, Any]) -> Answer:  # noqa: ARG001  # one model
+def invoke(model_id: str, body: dict[str, Any], objects: Objects) -> Answer:  # noqa: ARG001
     """Return the answer of the model. Source: AWS Bedrock User Guide, Titan Multimodal Embeddings."""
     if failure := _check(body):
         raise malformed(schema.describe(failure, pointers=False))

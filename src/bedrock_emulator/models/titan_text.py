@@ -20,6 +20,7 @@ from ..errors import malformed, validation
 from ..tokens import Pieces
 from ..vectors import Floats, Space, bfloat16, of_text, unit
 from .answer import Answer
+from .files import Objects
 
 _V2 = "amazon.titan-embed-text-v2:0"
 MODEL_IDS: tuple[str, ...] = ("amazon.titan-embed-text-v1", "amazon.titan-embed-g1-text-02", _V2)
@@ -34,7 +35,7 @@ _MAX_TOKENS = 8192
 _V1_PIECES, _V2_PIECES = Pieces(word=9), Pieces(word=7)
 
 
-def invoke(model_id: str, body: dict[str, Any]) -> Answer:
+def invoke(model_id: str, body: dict[str, Any], objects: Objects) -> Answer:  # noqa: ARG001
     """Return the answer of Titan. Source: AWS Bedrock User Guide, Titan Text Embeddings, and live recordings."""
     is_v2 = model_id == _V2
     if failure := _check(body, _V2_FIELDS if is_v2 else _V1_FIELDS):

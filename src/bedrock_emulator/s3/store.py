@@ -18,6 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 from ..control_plane import ACCOUNT
+from ..errors import validation
+from ..models.files import File, Objects
 
 DEFAULT_BUCKET = "embedrock-emulator"
 _HEAD = 64 * 1024  # bytes of a content that are kept for the journal
@@ -142,6 +144,29 @@ class Bucket:
             "objects": {key: found.blob.size for key, found in sorted(self.objects.items())},
             "uploads": [upload.key for upload in self.uploads.values()],
         }
+
+
+def open_objects(store: Store, region: str) -> Objects:
+    """Return a model's way to what is in S3, from a region.
+
+    It raises AwsError for a bucket of another region or owner, and for an object that is not there; the words are ours.
+    """
+
+    def find(uri: str, owner: str | None) -> File | None:
+        name, _, key = uri.removeprefix("s3://").partition("/")
+        bucket = store.buckets.get(name)
+        if bucket is None:
+            return None
+        if bucket.region not in (None, region):
+            raise validation("The provided S3 bucket is in another region.")
+        if owner not in (None, bucket.owner):
+            raise validation("The provided S3 bucket belongs to another account.")
+        if key not in bucket.objects:
+            raise validation("The provided S3 object does not exist.")
+        blob = bucket.objects[key].blob
+        return File(blob.size, blob.sha256.hex(), lambda: blob.path.open("rb"))
+
+    return find
 
 
 class Store:

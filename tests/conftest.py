@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import uuid
 from base64 import b64decode, b64encode
@@ -45,7 +46,9 @@ _START_S = 30.0
 _STOP_S = 15.0
 _OURS = ("AWS_", "EMBEDROCK_")
 _OTHERS = {"DEFAULT_MODEL_PARAMS", "PROMETHEUS_MULTIPROC_DIR", "PYTHONUNBUFFERED"}
+_DATA = tempfile.TemporaryDirectory(prefix="embedrock-tests-")  # gone with this process
 _SEALED = {
+    "XDG_DATA_HOME": _DATA.name,
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "bench" / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+#: Pages whose commands build on each other: they run as one script, with a data directory of its own.
+SCRIPTS = ["docs/how-to/give-out-keys.md"]
 _FENCE = re.compile(r"(?P<mark><!-- needs AWS -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 _RUN = re.compile(r"([A-Z_]+=('[^']*'|\S+) )*(\.venv/bin/embedrock|curl) ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
@@ -45,7 +47,7 @@ def examples(language: str) -> list[tuple[str, str]]:
 
 def command_lines() -> list[tuple[str, str]]:
     """Return page and command of each shell example that is not a make target; continued lines are one."""
-    joined = [(page, code.replace("\\\n", " ")) for page, code in examples("sh")]
+    joined = [(page, code.replace("\\\n", " ")) for page, code in examples("sh") if page not in SCRIPTS]
     return [(page, line) for page, code in joined for line in code.splitlines() if not line.startswith("make ")]
 
 
@@ -69,6 +71,18 @@ def test_command_of_a_page_runs(gateway: Gateway, page: str, line: str) -> None:
 
     assert ended.returncode == 0, f"{page}: {ended.stderr}"
     assert ended.stdout.strip(), page
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_commands_of_a_page_that_belong_together_run_in_order(script: str, tmp_path: Path) -> None:
+    scripts = str(Path(sys.executable).parent)
+    lines = "\n".join(code for page, code in examples("sh") if page == script).replace(".venv/bin/", f"{scripts}/")
+    here = environ() | {"XDG_DATA_HOME": str(tmp_path)}
+
+    ended = subprocess.run(["bash", "-ec", lines], capture_output=True, text=True, env=here, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip()
 
 
 def test_configuration_file_of_the_page_is_good(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ VARIABLES: list[tuple[str, str, object, str | None]] = [
     ("NATIVE_PREFIXES", "acme., twelvelabs.", ("acme.", "twelvelabs."), None),
     ("CREDITS_PER_USD", "12.50", Decimal("12.5"), "0"),
     ("DATABASE_URL", "sqlite:///x.db", "sqlite:///x.db", None),
+    ("KEY_SECRET", "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", None),
     ("MCP", "true", True, "perhaps"),
     ("MCP_HOSTS", "A.example, b.example:8443", ("a.example", "b.example:8443"), "https://a.example"),
 ]
@@ -73,7 +74,11 @@ def test_every_variable_is_explained() -> None:
 
 
 def test_only_what_may_hold_a_key_or_a_password_is_secret() -> None:
-    assert [setting.name for setting in documented() if setting.metadata["secret"]] == ["api_key", "database_url"]
+    assert [setting.name for setting in documented() if setting.metadata["secret"]] == [
+        "api_key",
+        "database_url",
+        "key_secret",
+    ]
 
 
 def test_database_that_is_none_is_refused_without_showing_its_password() -> None:
@@ -81,6 +86,18 @@ def test_database_that_is_none_is_refused_without_showing_its_password() -> None
 
     assert "EMBEDROCK_DATABASE_URL" in shown
     assert "hunter2" not in shown
+
+
+def test_secret_that_could_be_guessed_is_refused_without_showing_it() -> None:
+    assert refusal({"EMBEDROCK_KEY_SECRET": "hunter2"}) == (
+        "EMBEDROCK_KEY_SECRET must have at least 32 letters, drawn at random"
+    )
+
+
+def test_gateway_beyond_loopback_is_for_keys_of_its_database_too() -> None:
+    open_to_all = load({"EMBEDROCK_HOST": "192.0.2.1", "EMBEDROCK_DATABASE_URL": "sqlite:///x.db"})
+
+    assert not open_to_all.may_be_keyless
 
 
 def test_defaults() -> None:

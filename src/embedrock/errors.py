@@ -9,6 +9,7 @@
     │   ├── InsufficientCredits 402  the account, or a budget, has too little left
     │   ├── ModelAccessDenied   403  AWS does not let the gateway use the model
     │   ├── Forbidden           403  a request from where it may not come
+    │   ├── PermissionDenied    403  something that the key may not do
     │   ├── S3AccessDenied      403  an object in S3 that callers, or the gateway, may not use
     │   ├── NotFound            404  no such path
     │   │   ├── ModelNotFound   404  no such model
@@ -156,6 +157,13 @@ class Forbidden(BadRequest):
 
     status = 403
     code = "origin_not_allowed"
+
+
+class PermissionDenied(BadRequest):
+    """The key may not do this."""
+
+    status = 403
+    code = "permission_denied"
 
 
 class S3AccessDenied(BadRequest):

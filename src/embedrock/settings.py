@@ -140,6 +140,12 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _key_secret(value: str) -> str:
+    if len(value) < 32:
+        raise ValueError("must have at least 32 letters, drawn at random")
+    return value
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in allowed:
@@ -166,9 +172,11 @@ class Settings:
         secret=True,
     )
     allow_no_auth: bool = _setting(_flag, False, "listen beyond loopback without keys")
-    key_requests_per_minute: int = _setting(_whole(0, 10**9), 0, "requests a minute of each key; 0: no limit")
-    key_tokens_per_minute: int = _setting(_whole(0, 10**9), 0, "tokens a minute of each key; 0: no limit")
-    key_concurrency: int = _setting(_whole(0, 10**6), 0, "requests at once of each key; 0: no limit")
+    key_requests_per_minute: int = _setting(
+        _whole(0, 10**9), 0, "requests a minute of each key without a limit of its own; 0: no limit"
+    )
+    key_tokens_per_minute: int = _setting(_whole(0, 10**9), 0, "tokens a minute of each key, likewise; 0: no limit")
+    key_concurrency: int = _setting(_whole(0, 10**6), 0, "requests at once of each key, likewise; 0: no limit")
     max_body_bytes: int = _setting(_whole(1024, 2**31), 100_000_000, "largest request body, in bytes")
     max_inputs: int = _setting(_whole(1, 1_000_000), 2048, "most inputs in a request")
     empty_input: Literal["refuse", "space"] = _setting(
@@ -198,6 +206,14 @@ class Settings:
         "",
         "where accounts and jobs are kept: `sqlite:///PATH` or `postgresql://…` (extra `[postgres]`); by default "
         "`embedrock.db` in the user's data directory, made when it is first needed",
+        secret=True,
+    )
+
+    key_secret: str = _setting(
+        _key_secret,
+        "",
+        "what keys are kept under in the database, at least 32 letters; by default made once, in a file beside "
+        "SQLite's; PostgreSQL's replicas need it",
         secret=True,
     )
 
@@ -241,18 +257,22 @@ class Settings:
     metrics_dir: str | None = None
 
     @property
-    def key_limits(self) -> tuple[int, int, int]:
-        """Requests and tokens a minute, and requests at once, of each key; 0: no limit."""
-        return self.key_requests_per_minute, self.key_tokens_per_minute, self.key_concurrency
+    def key_limits(self) -> tuple[int | None, int | None, int | None]:
+        """Requests and tokens a minute, and requests at once, of a key without limits of its own; None: no limit."""
+        return self.key_requests_per_minute or None, self.key_tokens_per_minute or None, self.key_concurrency or None
+
+    @property
+    def may_be_keyless(self) -> bool:
+        """Whether the gateway may answer without keys, should there be none."""
+        return not self.api_key and (self.allow_no_auth or _is_loopback(self.host))
 
     def __post_init__(self) -> None:
         if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):
             raise SettingsError("AWS_BEARER_TOKEN_BEDROCK is set, and a key is not sent to an endpoint without https")
-        open_to_all = not (self.api_key or self.allow_no_auth)
-        if open_to_all and not _is_loopback(self.host):
+        if not (self.api_key or self.may_be_keyless or self.database_url):
             raise SettingsError(
-                f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, listen on 127.0.0.1, "
-                "or set EMBEDROCK_ALLOW_NO_AUTH=true"
+                f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, keep keys in "
+                "EMBEDROCK_DATABASE_URL, listen on 127.0.0.1, or set EMBEDROCK_ALLOW_NO_AUTH=true"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from embedrock.accounts import Account
 from embedrock.catalog import Alias, Names, Target, place
-from embedrock.errors import EmbedrockError, ModelNotFound, UpstreamAuthFailed
+from embedrock.errors import EmbedrockError, ModelNotFound, StoreUnavailable, UpstreamAuthFailed
 from embedrock.model_list import Entry
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Door
 from embedrock.service.embedder import Embedder, Options
+from embedrock.service.keys import Keys
+from embedrock.service.limits import Limits
 from embedrock.service.native import Native
 from embedrock.service.objects import Objects
 from embedrock.service.pacer import Quota
@@ -26,6 +28,7 @@ from embedrock.service.retry import next_wait
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.settings import Settings, SettingsError
+from embedrock.store.secret import Secret
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, endpoint
 from embedrock.upstream.credentials import (
@@ -42,6 +45,7 @@ from embedrock.upstream.sigv4 import Credentials
 if TYPE_CHECKING:
     from embedrock.store import Store
 
+_SQLITE: Final = "sqlite:///"
 _SHARE_METRICS_EVERY_S: Final = 1.0
 #: OpenAI's names → Bedrock models whose vectors have as many numbers, at length 1 as OpenAI's are.
 _OPENAI_ALIASES: Final = {
@@ -56,6 +60,8 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database_url or f"sqlite:///{settings.data_dir / 'embedrock.db'}"
+        self._file = Path(self._url.removeprefix(_SQLITE)) if self._url.startswith(_SQLITE) else None
+        self.secret = Secret(settings.key_secret, self._file and self._file.with_name(f"{self._file.name}.secret"))
         self._opening = asyncio.Lock()
         self._store: Store | None = None
 
@@ -70,6 +76,21 @@ class Database:
                 except ConfigError as exc:
                     raise SettingsError(f"EMBEDROCK_DATABASE_URL: {exc}") from None
             return self._store
+
+    async def existing(self) -> Store | None:
+        """Return the store, or None where there was none yet: nothing is made to look into it."""
+        if self._store is None and self._file is not None and not self._file.exists():
+            return None
+        return await self.store()
+
+    def find_secret(self) -> bytes | None:
+        """Return the secret of the keys; None where there are none. Raises SettingsError."""
+        from embedrock.store import ConfigError
+
+        try:
+            return self.secret.find()
+        except ConfigError as exc:
+            raise SettingsError(str(exc)) from None
 
     async def close(self) -> None:
         if self._store:
@@ -88,7 +109,15 @@ class Gateway:
     metrics: Metrics
     database: Database
     door: Door
+    keys: Keys
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
+
+    async def needs_keys(self, settings: Settings) -> bool:
+        """Return whether callers need a key: there are some, or nobody can tell, or nobody may do without."""
+        try:
+            return not settings.may_be_keyless or await self.keys.any_usable()
+        except StoreUnavailable:
+            return True
 
     async def find_credentials(self) -> None:
         """Return when some credentials are at hand. Raises UpstreamAuthFailed when nobody's are."""
@@ -213,6 +242,17 @@ def check(settings: Settings) -> Names:
     return found
 
 
+async def check_database(settings: Settings) -> None:
+    """Raise SettingsError when there is a database that can never work. One that is away may come back."""
+    database = Database(settings)
+    try:
+        with suppress(StoreUnavailable):
+            await database.existing()
+        database.find_secret()
+    finally:
+        await database.close()
+
+
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     """Open what the service needs. Raises SettingsError when the settings cannot work."""
@@ -247,7 +287,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
         door = Door(settings.workers)
-        yield Gateway(found, embedder, native, options.s3, metrics, database, door, sources)
+        keys = Keys(database.existing, database.find_secret, Limits(*settings.key_limits))
+        yield Gateway(found, embedder, native, options.s3, metrics, database, door, keys, sources)
 
 
 def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:

@@ -48,7 +48,7 @@ def models_table(specs: Iterable[ModelSpec]) -> str:
                 str(price) if price is not None else "",
             )
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def estimates_table(rows: Iterable[Estimate]) -> str:
@@ -58,7 +58,7 @@ def estimates_table(rows: Iterable[Estimate]) -> str:
         time = "unknown" if row.minutes is None else _duration(row.minutes)
         late = str(row.too_long) if row.too_long else ""
         table.append((row.model, f"{row.calls:,}", f"{row.tokens:,}", f"{row.usd:.6f}", time, row.quota, late))
-    return _aligned(table)
+    return aligned(table)
 
 
 def _duration(minutes: float) -> str:
@@ -67,7 +67,8 @@ def _duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as lines, their cells one below the other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -79,7 +79,7 @@ class Calls:
 
     def _may_share(self, work: Work[V]) -> bool:
         many = work.target.spec.max_inputs_per_call > 1 and work.inputs.texts_only
-        return self._shares and many and work.retries is None  # a call has one number of retries
+        return self._shares and work.shares_calls and many and work.retries is None  # a call has one number of retries
 
     async def _embed(self, work: Work[V], positions: range) -> list[V]:
         try:

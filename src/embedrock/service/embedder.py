@@ -128,7 +128,11 @@ class Embedder:
         options = self._options
         deadline = time.monotonic() + min(options.timeout_s, timeout_s or options.timeout_s)
         target = self._names.find(model)
+        caller.check_model(target)
+        guardrail = caller.guarded_by(guardrail)
         family = _family(target)
+        if own := caller.params.get(target.spec.id):
+            params = (*(params or ({},)), own)  # the first are the request's own
         wanted, dropped = self._defaults.wanted(target, family, dimensions, params)
         if wanted.kind != "float" and render is vectors.as_base64:
             raise BadRequest(
@@ -173,6 +177,7 @@ class Embedder:
             caller.name,
             len(items) > _BULK_INPUTS,
             retries,
+            caller.shares_calls,
         )
         try:
             found = await self._calls.run(work)

@@ -11,7 +11,7 @@ import msgspec
 
 from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, cost_usd
-from embedrock.errors import InvalidUpstream
+from embedrock.errors import InvalidUpstream, PermissionDenied
 from embedrock.families.answer import header_tokens
 from embedrock.service.attempts import Call, Patience, choose
 from embedrock.service.callers import ANYBODY, Caller
@@ -60,6 +60,9 @@ class Native:
         admission: Admission | None = None,
     ) -> NativeReply:
         """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
+        caller.check_model(target)
+        if caller.guardrail is not None:
+            raise PermissionDenied("This key has a guardrail, which is enforced on /v1/embeddings only.")
         deadline = time.monotonic() + min(self._timeout_s, timeout_s or self._timeout_s)
         calls = 0
 

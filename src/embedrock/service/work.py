@@ -34,6 +34,7 @@ class Work(Generic[V]):
     caller: str
     bulk: bool
     retries: int | None
+    shares_calls: bool = True  # with other requests
     tokens: int = 0
     reported: bool = True
     calls: int = 0

@@ -58,6 +58,18 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             """,
         ),
     ),
+    (
+        2,  # keys, known by their digests; `service.policy` reads what they may
+        (
+            """
+            CREATE TABLE api_keys (
+                id TEXT PRIMARY KEY, root TEXT NOT NULL, account TEXT NOT NULL REFERENCES accounts (id),
+                name TEXT NOT NULL, digest {blob} NOT NULL UNIQUE, shown TEXT NOT NULL, created_at BIGINT NOT NULL,
+                expires_at BIGINT, revoked_at BIGINT, policy TEXT NOT NULL
+            )
+            """,
+        ),
+    ),
 )
 
 

@@ -15,6 +15,7 @@ import typer
 from embedrock import __version__, settings
 from embedrock.errors import BadRequest, EmbedrockError, UpstreamAuthFailed
 from embedrock.faces import emulated
+from embedrock.faces.cli.books import accounts_app, usage
 from embedrock.faces.cli.common import (
     ClickException,
     ConfigFile,
@@ -24,6 +25,7 @@ from embedrock.faces.cli.common import (
     help_without_command,
 )
 from embedrock.faces.cli.embed import embed
+from embedrock.faces.cli.keys import keys_app
 from embedrock.settings import Settings, SettingsError
 
 app = typer.Typer(
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at the configuration.", rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+app.add_typer(accounts_app, name="accounts")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:
@@ -111,6 +115,7 @@ def serve(
     with emulated.running(emulator) as emulator_url:
         chosen = find_settings(config)
         wiring.check(chosen)
+        asyncio.run(wiring.check_database(chosen))
         if chosen.mcp:
             mcp_face.require_sdk()
         for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):
@@ -168,6 +173,7 @@ def mcp(config: ConfigFile = None, emulator: Emulated = False) -> None:
 
 
 app.command()(embed)
+app.command()(usage)
 
 
 @app.command()

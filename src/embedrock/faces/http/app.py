@@ -9,34 +9,30 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from random import getrandbits
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from embedrock.errors import (
     ContentBlocked,
     EmbedrockError,
-    Forbidden,
     InternalError,
     MethodNotAllowed,
     Overloaded,
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
-    Unauthenticated,
     UnsupportedMedia,
 )
 from embedrock.faces.http import headers as header
 from embedrock.faces.http import rates
+from embedrock.faces.http.auth import Auth
 from embedrock.faces.http.bodies import Bodies
 from embedrock.faces.http.handlers import AZURE, Route, Serving, find_route
 from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, whole
 from embedrock.service.callers import Caller
 from embedrock.service.door import Admission
-from embedrock.service.limits import Limits
 from embedrock.settings import Settings
 from embedrock.telemetry import LOGGER
 from embedrock.wire import openai
@@ -61,10 +57,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        limits = Limits(*(limit or None for limit in settings.key_limits))
-        digests = [sha256(key.encode()) for key in settings.api_key]
-        self._callers = {digest.digest(): Caller(digest.hexdigest()[:16], limits) for digest in digests}
-        self._anybody = Caller(limits=limits)
+        self._auth: Auth | None = None
         self._gateway: Gateway | None = None
         self._bodies = Bodies()
         self._mcp: Route | None = None
@@ -78,12 +71,26 @@ class App:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         async with open_gateway(self.settings) as self._gateway, _open_mcp(self.settings, self._gateway) as self._mcp:
+            needed = await self._gateway.needs_keys(self.settings)
+            self._auth = Auth(self.settings, self._gateway.keys, needed=needed)
             await send({"type": "lifespan.startup.complete"})
             looking = asyncio.create_task(self._look_for_credentials())
             await receive()
             looking.cancel()
         self._gateway = self._mcp = None
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _caller(self, request: Request, route: Route, scope: Scope) -> Caller:
+        """Return who asks, and may use the route. Raises Unauthenticated, PermissionDenied and others."""
+        if self._auth is None:
+            raise InternalError("The gateway is not open.")
+        caller = self._auth.known(request, azure=route is AZURE)
+        if caller is None:
+            address = scope.get("client") or ("",)
+            caller = await self._auth.find(request, azure=route is AZURE, client=address[0])
+        if caller.routes is not None:
+            caller.check_route(route.right)
+        return caller
 
     async def _look_for_credentials(self) -> None:
         """Say at start what every request would fail with, and have the first one find them ready."""
@@ -133,7 +140,7 @@ class App:
         admission: Admission | None = None
         try:
             if route.needs_key:
-                request = request._replace(caller=self._caller(request, azure=route is AZURE))
+                request = request._replace(caller=await self._caller(request, route, scope))
             if request.method not in route.methods:
                 raise MethodNotAllowed(f"This path takes {route.methods[0]}.")
             if route.embeds and request.caller.limits:
@@ -159,34 +166,6 @@ class App:
         if admission is not None:
             answer.headers.extend(rates.told(admission))
         return route, answer
-
-    def _caller(self, request: Request, *, azure: bool) -> Caller:
-        """Return who asks. Raises Unauthenticated, or Forbidden where there are no keys."""
-        if self._callers:
-            return self._of_key(request.raw_headers, azure=azure)
-        _check_origin(request.headers)
-        return self._anybody
-
-    def _of_key(self, headers: Iterable[tuple[bytes, bytes]], *, azure: bool) -> Caller:
-        sent = [value for name, value in headers if name == b"authorization"]
-        if azure:  # whose clients send the bare key in a header of its own
-            sent += [b"Bearer " + value for name, value in headers if name == b"api-key"]
-        if not sent:
-            raise Unauthenticated("No API key was sent. Send it as 'Authorization: Bearer <key>'.")
-        scheme, _, key = sent[0].partition(b" ")
-        # Digests are compared, not keys: how long it takes tells nothing about a key.
-        caller = self._callers.get(sha256(key).digest())
-        if caller is None or len(sent) > 1 or scheme.lower() != b"bearer":
-            raise Unauthenticated("Incorrect API key provided: it is not one of this gateway.", code="invalid_api_key")
-        return caller
-
-
-def _check_origin(headers: Mapping[bytes, bytes]) -> None:
-    """Refuse web pages where no key is asked for: a page whose name is made to lead here could spend the account."""
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if origin and urlsplit(origin).hostname not in ("localhost", "127.0.0.1", "::1"):
-        message = "Web pages of elsewhere may not use a gateway without keys."
-        raise Forbidden(message, param="Origin")
 
 
 @asynccontextmanager

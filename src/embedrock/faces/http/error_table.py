@@ -22,6 +22,7 @@ from embedrock.errors import (
     ModelWarming,
     NotFound,
     Overloaded,
+    PermissionDenied,
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
@@ -172,6 +173,13 @@ DOCUMENTED: Final = (
     ),
     Documented(Unauthenticated, None, "no key was sent", "send `Authorization: Bearer <key>`"),
     Documented(Unauthenticated, "invalid_api_key", "the key is not one of the gateway's", "send one that is"),
+    Documented(Unauthenticated, "expired_api_key", "the key has expired", "send a newer one"),
+    Documented(
+        PermissionDenied,
+        "permission_denied",
+        "the key may not use this model, path or guardrail",
+        "use another key; or have its rights changed",
+    ),
     Documented(
         InsufficientCredits,
         "insufficient_credits",
@@ -232,7 +240,7 @@ DOCUMENTED: Final = (
     Documented(
         RateLimited,
         "rate_limit_exceeded",
-        "the key sends more requests a minute, or at once, than it may",
+        "the key sends more requests a minute, or at once, than it may; or many wrong keys came from a network",
         "wait as long as `retry-after-ms` says",
     ),
     Documented(

@@ -13,7 +13,15 @@ from urllib.parse import unquote
 
 from embedrock.catalog import MODELS, Target
 from embedrock.catalog.prices import micro_credits
-from embedrock.errors import BadRequest, ContentBlocked, NotFound, Unavailable, UpstreamThrottled, ValidationError
+from embedrock.errors import (
+    BadRequest,
+    ContentBlocked,
+    ModelNotFound,
+    NotFound,
+    Unavailable,
+    UpstreamThrottled,
+    ValidationError,
+)
 from embedrock.faces.http import bedrock_headers
 from embedrock.faces.http import headers as header
 from embedrock.faces.http.bedrock_headers import BedrockHeaders
@@ -51,6 +59,7 @@ class Route:
     handler: Handler
     needs_key: bool = True
     embeds: bool = False  # a request counts against its caller's limits
+    right: str = ""  # what keys can be bounded to; "": nothing that a bounded key may use
 
 
 async def embeddings(serving: Serving, request: Request) -> Answer:
@@ -171,17 +180,20 @@ def _told(reply: Reply[Any], trace: bool) -> Headers:
     return headers
 
 
-async def list_models(serving: Serving, request: Request) -> Answer:  # noqa: ARG001
-    """GET /v1/models: the catalogue, and the operator's own names."""
+async def list_models(serving: Serving, request: Request) -> Answer:
+    """GET /v1/models: the catalogue, and the operator's own names; as far as the key may use them."""
     names = serving.gateway.names
     named = [*MODELS.items(), *((alias, names.find(alias).spec) for alias in names.aliases if alias not in MODELS)]
-    return whole(openai.encode_models(named, serving.settings.max_inputs))
+    seen = [(name, spec) for name, spec in named if request.caller.sees(name, spec.id)]
+    return whole(openai.encode_models(seen, serving.settings.max_inputs))
 
 
 async def show_model(serving: Serving, request: Request) -> Answer:
     """GET /v1/models/{id}, the id raw or percent-encoded, and any other name of a model."""
     name = unquote(request.path.partition("/models/")[2])
     spec = serving.gateway.names.find(name).spec
+    if not request.caller.sees(name, spec.id):
+        raise ModelNotFound("There is no model of this name for this key.", param="model")
     return whole(openai.encode_model(name, spec, serving.settings.max_inputs))
 
 
@@ -234,16 +246,16 @@ def _shown(request: Request) -> str:
 
 
 _GET: Final = ("GET", "HEAD")
-_EMBEDDINGS: Final = Route("embeddings", ("POST",), embeddings, embeds=True)
-AZURE: Final = Route("embeddings", ("POST",), deployment_embeddings, embeds=True)
+_EMBEDDINGS: Final = Route("embeddings", ("POST",), embeddings, embeds=True, right="embeddings")
+AZURE: Final = Route("embeddings", ("POST",), deployment_embeddings, embeds=True, right="embeddings")
 _AZURE_PATH: Final = re.compile(r"/openai/deployments/[^/]+/embeddings")
-_MODELS: Final = Route("models", _GET, list_models)
-_MODEL: Final = Route("model", _GET, show_model)
+_MODELS: Final = Route("models", _GET, list_models, right="models")
+_MODEL: Final = Route("model", _GET, show_model, right="models")
 ROUTES: Final = {
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
-    "/v1/aws-bedrock/embeddings": Route("native", ("POST",), native_embeddings, embeds=True),
-    "/api/v3/inference/embeddings": Route("v3", ("POST",), v3_embeddings, embeds=True),
+    "/v1/aws-bedrock/embeddings": Route("native", ("POST",), native_embeddings, embeds=True, right="native"),
+    "/api/v3/inference/embeddings": Route("v3", ("POST",), v3_embeddings, embeds=True, right="v3"),
     "/v1/models": _MODELS,
     "/models": _MODELS,
     "/health/live": Route("live", _GET, live, needs_key=False),
@@ -251,6 +263,10 @@ ROUTES: Final = {
     "/metrics": Route("metrics", _GET, metrics, needs_key=False),
 }
 _NOTHING: Final = Route("unknown", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), nothing)
+
+
+#: What keys can be bounded to, by the names of routes.
+RIGHTS: Final = frozenset(route.right for route in ROUTES.values() if route.needs_key) | {"mcp"}
 
 
 def find_route(path: str) -> Route:

@@ -58,7 +58,7 @@ async def open_route(settings: Settings, gateway: Gateway) -> AsyncIterator[Rout
         return collected.answer()
 
     async with manager.run():
-        yield Route("mcp", ("POST",), answer, embeds=True)
+        yield Route("mcp", ("POST",), answer, embeds=True, right="mcp")
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

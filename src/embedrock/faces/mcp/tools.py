@@ -155,12 +155,14 @@ class Tools:
         }
 
     async def _list_embedding_models(self, arguments: Arguments, asked: Asked) -> Members:  # noqa: ARG002
-        names = self._gateway.names
-        listed = msgspec.json.decode(openai.encode_models(MODELS.items(), self._settings.max_inputs))
+        names, sees = self._gateway.names, asked.caller.sees
+        seen = [(name, spec) for name, spec in MODELS.items() if sees(name, spec.id)]
+        listed = msgspec.json.decode(openai.encode_models(seen, self._settings.max_inputs))
+        aliases = [(alias, names.find(alias).spec.id) for alias in names.aliases]
         return {
             "default": DEFAULT_MODEL,
             "models": listed["data"],
-            "aliases": [{"name": alias, "model": names.find(alias).spec.id} for alias in names.aliases],
+            "aliases": [{"name": alias, "model": model} for alias, model in aliases if sees(alias, model)],
         }
 
     async def _directions(

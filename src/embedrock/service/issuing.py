@@ -1,0 +1,146 @@
+"""Makes accounts and keys, and ends keys. A key is told once, when it is made: what is kept cannot be turned back."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Final, NamedTuple
+
+from embedrock.errors import BadRequest, NotFound
+from embedrock.service import keys as tokens
+from embedrock.service import policy as policies
+from embedrock.service.policy import Policy
+from embedrock.store import Store, Tx, books, keys, reports
+from embedrock.store.secret import Secret
+
+_NAME: Final = re.compile(r"[\w.@:+-](?:[\w .@:+-]{0,98}[\w.@:+-])?")
+MICRO: Final = 1_000_000  # micro-credits in a credit, microseconds in a second
+
+
+class Issued(NamedTuple):
+    """A new key; `token` is what callers send."""
+
+    id: str
+    token: str
+
+
+async def open_account(store: Store, name: str, credits_micro: int | None) -> str:
+    """Return the id of a new account with so many credits; None: as many as it likes.
+
+    Raises BadRequest when the name is taken, or none.
+    """
+    _check_name(name)
+    account, now = f"acc_{secrets.token_hex(8)}", now_us()
+
+    def write(tx: Tx) -> None:
+        if reports.account_named(tx, name) is not None:
+            raise BadRequest(f"There is an account {name!r} already.", param="name")
+        books.open_account(tx, account, name, now, unlimited=credits_micro is None)
+        if credits_micro:
+            books.grant(tx, account, credits_micro, now)
+
+    await store.write(write)
+    return account
+
+
+async def top_up(store: Store, name: str, credits_micro: int) -> reports.AccountLine:
+    """Give an account credits, or take some back, and return how it stands. Raises NotFound, BadRequest."""
+    now = now_us()
+
+    def write(tx: Tx) -> reports.AccountLine:
+        account = _account(tx, name)
+        if account.remaining is None:
+            raise BadRequest(f"The account {name!r} has no limit that could be raised.", param="name")
+        if account.remaining + credits_micro < 0:
+            raise BadRequest(f"The account {name!r} has not so much left.", param="credits")
+        books.grant(tx, account.id, credits_micro, now)
+        return _account(tx, name)
+
+    return await store.write(write)
+
+
+async def issue(
+    store: Store, secret: Secret, account: str, name: str, policy: Policy, expires_at: int | None = None
+) -> Issued:
+    """Return a new key of the account with this name. Raises NotFound, BadRequest, or ConfigError for the secret."""
+    if name:
+        _check_name(name)
+    try:
+        text = policies.write(policy)
+    except ValueError as exc:
+        raise BadRequest(f"The key's rights are not in order: {exc}.") from None
+    others = await store.read(keys.count)
+    if others and secret.find() is None:
+        raise BadRequest("The secret of the keys is gone, and new ones cannot stand beside the old: bring it back.")
+    under = secret.make()
+    issued = _new()
+
+    def write(tx: Tx) -> None:
+        row = _row(issued, issued.id, _account(tx, account), name, expires_at, text)
+        keys.add(tx, row, tokens.digest(under, issued.token.encode()))
+
+    await store.write(write)
+    return issued
+
+
+async def rotate(store: Store, secret: Secret, key_id: str, overlap_s: int) -> Issued:
+    """Return a key in the place of another, which goes on working for so long. Raises NotFound, BadRequest."""
+    under = secret.make()
+    issued, now = _new(), now_us()
+
+    def write(tx: Tx) -> None:
+        old = _key(tx, key_id)
+        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+            raise BadRequest(f"The key {key_id} works no more; make a new one.", param="id")
+        row = _row(issued, old.root, _account(tx, old.account_name), old.name, old.expires_at, old.policy)
+        keys.add(tx, row, tokens.digest(under, issued.token.encode()))
+        keys.expire(tx, old.id, now + overlap_s * MICRO)
+
+    await store.write(write)
+    return issued
+
+
+async def revoke(store: Store, key_id: str) -> None:
+    """Make a key useless, within seconds everywhere. Raises NotFound."""
+    now = now_us()
+
+    def write(tx: Tx) -> None:
+        keys.revoke(tx, _key(tx, key_id).id, now)
+
+    await store.write(write)
+
+
+def now_us() -> int:
+    """Return the time in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def _new() -> Issued:
+    return Issued(f"key_{secrets.token_hex(8)}", tokens.make())
+
+
+def _row(
+    issued: Issued, root: str, account: reports.AccountLine, name: str, expires_at: int | None, text: str
+) -> keys.Key:
+    shown = tokens.shown(issued.token)
+    return keys.Key(issued.id, root, account.id, account.name, name, shown, now_us(), expires_at, None, text)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadRequest("A name has 1 to 100 letters, digits, spaces and . _ - @ : + in it.", param="name")
+
+
+def _account(tx: Tx, name: str) -> reports.AccountLine:
+    found = reports.account_named(tx, name) if _NAME.fullmatch(name) else None
+    if found is None:
+        raise NotFound("There is no account of this name; `embedrock accounts list` shows them.", param="account")
+    return found
+
+
+def _key(tx: Tx, key_id: str) -> keys.Key:
+    found = keys.find_id(tx, key_id)
+    if found is None:
+        raise NotFound("There is no key of this id; `embedrock keys list` shows them.", param="id")
+    return found

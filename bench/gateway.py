@@ -22,11 +22,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import peers
-from bench.load import TITAN, Load, LoadError, Target, bedrock_body, check, drained, openai_body, wrk
+from bench.load import COHERE, TITAN, Load, LoadError, Target, bedrock_body, check, drained, openai_body, paced, wrk
 from bench.peers import Upstream
 from bench.process import Cores, Peer, PeerError, core_busy_s, pinned
 from bench.report import machine, report, save, time_text
-from bench.rows import FAN_OUT, FULL, LANES, QUICK, ROWS, START, Case, Effort, Results, Row, Sample
+from bench.rows import (
+    FAN_OUT,
+    FAN_OUTS,
+    FULL,
+    LANES,
+    MEMORY,
+    PER_S,
+    QUICK,
+    ROWS,
+    START,
+    Case,
+    Effort,
+    Results,
+    Row,
+    Sample,
+)
 
 WARM_UP_S = 0.5
 
@@ -44,7 +59,10 @@ class Bench:
         """Return who is measured in this round of `row`."""
         cases = [Case("direct")]
         cases += [Case("nginx")] if "nginx" in self._peers else []
-        cases += [Case("gateway", "float"), Case("gateway", "base64")]
+        if row.name == "titan":
+            cases += [Case("workers", "float")]
+        name = "gateway" if row.lanes == LANES else "lanes"
+        cases += [Case(name, "float"), Case(name, "base64")]
         if "litellm" in self._peers and round_ < effort.litellm_rounds.get(row.name, effort.rounds):
             cases += [Case("litellm", "float"), Case("litellm", "base64")]
         return cases if round_ % 2 == 0 else cases[::-1]
@@ -66,7 +84,7 @@ class Bench:
         core_s = self._core_s() - core_s
         if peer:
             peer.check_alive()
-        if case.peer == "gateway":
+        if case.peer in ("gateway", "lanes", "workers"):
             _check_calls(row, load, self._upstream.calls() - calls)
         return Sample(
             row=row.name,
@@ -95,12 +113,15 @@ class Bench:
 
     def _load(self, row: Row, case: Case, target: Target, *, seconds: float) -> Load:
         with pinned(self._cores.others):
+            if row.name == "latency":
+                kept, trust = row.connections, self._upstream.cert
+                return paced(target, per_s=PER_S, connections=kept, seconds=seconds, trust=trust)
             if _is_slow(row, case):
                 return drained(target, connections=row.connections, seconds=seconds)
-            if row.name != "fanout":
+            if row.name not in FAN_OUTS:
                 return wrk(target, connections=row.connections, seconds=seconds, folder=self._folder)
             # The load tool fans out itself: so many connections, and as many calls as a gateway makes are one request.
-            load = wrk(target, connections=LANES, seconds=seconds, folder=self._folder)
+            load = wrk(target, connections=row.lanes, seconds=seconds, folder=self._folder)
             each_us = load.wall_s * FAN_OUT / load.requests * 1e6
             return Load(load.requests / FAN_OUT, load.wall_s, each_us, each_us)
 
@@ -112,7 +133,7 @@ def _is_slow(row: Row, case: Case) -> bool:
             return case.peer == "litellm"
         case "cohere":
             return case.peer != "direct"
-        case "fanout":
+        case "fanout" | "fanout256":
             return case.encoding != ""
         case _:
             return False
@@ -154,6 +175,30 @@ def measure_starts(
     return starts
 
 
+def measure_memory(
+    upstream: Upstream, cores: Cores, folder: Path, *, command: str, times: int
+) -> list[dict[str, float]]:
+    """Let requests for 96 vectors each wait together; return the bytes in flight and by how much memory rose."""
+    requests = 32
+    found: list[dict[str, float]] = []
+    for encoding in ("float", "base64") * times:
+        upstream.set_delay_ms(0)
+        peer = peers.start_gateway(folder, cores, upstream, command=command, lanes=LANES)
+        try:
+            target = Target(f"{peer.url}/v1/embeddings", openai_body(COHERE, 96, encoding), 96)
+            direct = Target(f"{upstream.url}/model/{COHERE}/invoke", bedrock_body(COHERE, 96), 96)
+            each = len(target.template) + check(direct, upstream.cert) + check(target, upstream.cert)
+            upstream.set_delay_ms(200)
+            idle = peer.forget_peak()
+            drained(target, connections=requests, seconds=2)
+            found.append({"in_flight": requests * each, "rise": peer.peak_bytes() - idle, encoding: 1})
+        finally:
+            peer.stop()
+        rise = found[-1]["rise"] / found[-1]["in_flight"]
+        _say(f"memory, {encoding}: {rise:.2f} bytes more for each of {found[-1]['in_flight'] / 1e6:.0f} MB in flight")
+    return found
+
+
 def run(options: argparse.Namespace, effort: Effort, folder: Path) -> Results:
     """Start everything, measure the rows asked for, stop everything."""
     results = Results()
@@ -175,10 +220,18 @@ def run(options: argparse.Namespace, effort: Effort, folder: Path) -> Results:
             results.starts = measure_starts(
                 upstream, cores, folder, command=options.gateway_command, times=effort.rounds
             )
+        if not options.only or MEMORY in options.only:
+            results.memory = measure_memory(upstream, cores, folder, command=options.gateway_command, times=2)
         if rows:
             gateway = peers.start_gateway(folder, cores, upstream, command=options.gateway_command, lanes=LANES)
             stack.callback(gateway.stop)
             running["gateway"] = gateway
+            for name, used_in, lanes, workers in (("lanes", "fanout256", FAN_OUT, 1), ("workers", "titan", LANES, 2)):
+                if any(row.name == used_in for row in rows):
+                    running[name] = peers.start_gateway(
+                        folder, cores, upstream, command=options.gateway_command, lanes=lanes, workers=workers
+                    )
+                    stack.callback(running[name].stop)
             nginx = peers.start_nginx(folder, cores, upstream)
             if nginx is None:
                 results.skipped.append("nginx: it is not installed")
@@ -239,7 +292,7 @@ def _wrk_version() -> str:
 def main() -> int:
     """Read the command line, run, print."""
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__.partition("\n")[0])
-    names = [*(row.name for row in ROWS), START]
+    names = [*(row.name for row in ROWS), START, MEMORY]
     parser.add_argument("--quick", action="store_true", help="about two minutes: shorter rounds")
     parser.add_argument(
         "--only", action="append", choices=names, metavar="ROW", help=f"one of {', '.join(names)}; may be repeated"

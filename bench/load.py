@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,14 +204,64 @@ def drained(target: Target, *, connections: int, seconds: float) -> Load:
                 break
         connection.close()
 
-    threads = [threading.Thread(target=loop) for _ in range(connections)]
+    wall_s = _in_threads(loop, connections)
+    if failures:
+        raise LoadError(f"{target.url}: {failures[0]} under load")
+    return _load_of(times_s, wall_s)
+
+
+def paced(target: Target, *, per_s: int, connections: int, seconds: float, trust: Path) -> Load:
+    """Send `per_s` requests a second over kept connections; a request's time begins when it is due.
+
+    What is late because the answer before it was late counts, as it would for whoever sends at that rate.
+    """
+    address = urlsplit(target.url)
+    numbers = itertools.count(next(_numbers))
+    context = ssl.create_default_context(cafile=trust)
+    times_s: list[float] = []
+    failures: list[str] = []
+    count, begin = int(per_s * seconds), time.perf_counter() + 0.1
+    due = iter(range(count))
+
+    def loop() -> None:
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        if address.scheme == "https":
+            connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=60, context=context)
+        connection.connect()
+        for number in due:
+            at = begin + number / per_s
+            time.sleep(max(0.0, at - time.perf_counter()))
+            try:
+                connection.request("POST", address.path, fill(target.template, next(numbers)), _JSON)
+                reply = connection.getresponse()
+                reply.read()
+            except (OSError, http.client.HTTPException) as exc:
+                failures.append(repr(exc))
+                break
+            times_s.append(time.perf_counter() - at)
+            if reply.status != 200:
+                failures.append(f"status {reply.status}")
+                break
+        connection.close()
+
+    wall_s = _in_threads(loop, connections)
+    if failures:
+        raise LoadError(f"{target.url}: {failures[0]} at {per_s} requests a second")
+    return _load_of(times_s, wall_s)
+
+
+def _in_threads(loop: Callable[[], None], number: int) -> float:
+    """Run so many at once; return how long it took until the last was over."""
+    begin = time.perf_counter()
+    threads = [threading.Thread(target=loop) for _ in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    wall_s = time.perf_counter() - begin
-    if failures:
-        raise LoadError(f"{target.url}: {failures[0]} under load")
+    return time.perf_counter() - begin
+
+
+def _load_of(times_s: list[float], wall_s: float) -> Load:
     times_s.sort()
     p99 = times_s[min(len(times_s) - 1, int(len(times_s) * 0.99))]
     return Load(len(times_s), wall_s, statistics.median(times_s) * 1e6, p99 * 1e6)

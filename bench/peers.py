@@ -78,10 +78,13 @@ def child_env(extra: Mapping[str, str], folder: Path) -> dict[str, str]:
     return env | dict(extra)
 
 
-def start_gateway(folder: Path, cores: Cores, upstream: Upstream, *, command: str, lanes: int) -> Peer:
+def start_gateway(
+    folder: Path, cores: Cores, upstream: Upstream, *, command: str, lanes: int, workers: int = 1
+) -> Peer:
     """Start Embedrock in front of `upstream` and wait for its first ready answer."""
     port = free_port()
     words = shlex.split(command)
+    words += ["--workers", str(workers)] if workers > 1 else []
     if "{port}" in command:
         words = [word.replace("{port}", str(port)) for word in words]
     else:
@@ -97,7 +100,7 @@ def start_gateway(folder: Path, cores: Cores, upstream: Upstream, *, command: st
         folder,
     )
     url = f"http://127.0.0.1:{port}"
-    peer = start("gateway", words, url=url, folder=folder, cores=cores.measured, env=env)
+    peer = start(f"gateway-{port}", words, url=url, folder=folder, cores=cores.measured, env=env)
     return settle(peer, answers(f"{url}/health/ready"), seconds=30)
 
 

@@ -124,6 +124,19 @@ class Peer:
                         total += int(line.split()[1]) * 1024
         return total
 
+    def forget_peak(self) -> int:
+        """Let the peak of the process's memory begin now; return what it holds."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+        return self._status("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """Return the most memory the process has held since then."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
     def wait_ready(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until `ready` says so; remember how long it took and the CPU it cost."""
         while not ready():

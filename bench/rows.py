@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.load import COHERE, TITAN
 
 LANES = 64
 DELAY_MS = 50
 FAN_OUT = 256
-IDEAL_S = math.ceil(FAN_OUT / LANES) * DELAY_MS / 1000
+PER_S = 1000  # requests, in the row `latency`
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +26,31 @@ class Row:
     connections: int
     upstream_calls: int = 1
     delay_ms: int = 0
+    lanes: int = LANES
+
+    @property
+    def ideal_s(self) -> float:
+        """Return what a request would take if nothing but the upstream took time."""
+        return math.ceil(self.upstream_calls / self.lanes) * self.delay_ms / 1000
+
+
+def _fan_out(name: str, lanes: int) -> Row:
+    row = Row(name, "", TITAN, FAN_OUT, 1, upstream_calls=FAN_OUT, delay_ms=DELAY_MS, lanes=lanes)
+    ideal = f"(ideal: {row.ideal_s * 1000:.0f} ms)"
+    what = f"{FAN_OUT} texts, Titan v2, {lanes} lanes, upstream answers after {DELAY_MS} ms, 1 connection"
+    return replace(row, title=f"{what} {ideal}")
 
 
 ROWS = (
     Row("titan", "One text, Titan v2, 32 connections", TITAN, 1, 32),
     Row("cohere", "96 texts, cohere.embed-english-v3, 32 connections", COHERE, 96, 32),
-    Row(
-        "fanout",
-        f"{FAN_OUT} texts, Titan v2, {LANES} lanes, upstream answers after {DELAY_MS} ms, 1 connection "
-        f"(ideal: {IDEAL_S * 1000:.0f} ms)",
-        TITAN,
-        FAN_OUT,
-        1,
-        upstream_calls=FAN_OUT,
-        delay_ms=DELAY_MS,
-    ),
-    Row("latency", "Added latency, one text, Titan v2, 1 connection, closed loop", TITAN, 1, 1),
+    _fan_out("fanout", LANES),
+    _fan_out("fanout256", FAN_OUT),
+    Row("latency", f"Added latency, one text, Titan v2, {PER_S:,} requests a second over 8 connections", TITAN, 1, 8),
 )
+FAN_OUTS = ("fanout", "fanout256")
 START = "start"
+MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,8 @@ class Effort:
     litellm_rounds: dict[str, int]  # by row, where one of its requests takes so long that not every round can have it
 
 
-FULL = Effort(3, 4, {"fanout": 1})
-QUICK = Effort(3, 1, {"fanout": 1, "cohere": 1})
+FULL = Effort(3, 4, {"fanout": 1, "latency": 0})
+QUICK = Effort(3, 1, {"fanout": 1, "cohere": 1, "latency": 0})
 
 
 @dataclass(slots=True)
@@ -93,6 +100,7 @@ class Results:
 
     samples: list[Sample] = field(default_factory=list)
     starts: list[dict[str, float]] = field(default_factory=list)
+    memory: list[dict[str, float]] = field(default_factory=list)
     idle_bytes: dict[str, int] = field(default_factory=dict)
     ready_s: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)

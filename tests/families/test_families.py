@@ -324,11 +324,11 @@ def test_answer_that_ends_too_soon_is_refused(model: str) -> None:
     ],
     ids=range(10),
 )
-def test_what_is_no_answer_is_refused_and_may_be_asked_for_once_more(model: str, answer: bytes) -> None:
+def test_what_is_no_answer_is_refused_and_may_be_asked_for_again(model: str, answer: bytes) -> None:
     with pytest.raises(InvalidUpstream) as caught:
         parse(model, answer)
 
-    assert (caught.value.status, caught.value.retry) == (502, Retry.ONCE)
+    assert (caught.value.status, caught.value.retry) == (502, Retry.TRANSIENT)
 
 
 @pytest.mark.parametrize("model", USUAL)

@@ -312,6 +312,10 @@ class Emulator(Server):
         """Check signatures from now on, against these keys."""
         self._post("credentials", settings)
 
+    def bucket(self, name: str) -> None:
+        """Make an empty bucket."""
+        self._post("buckets", {"name": name})
+
     def _post(self, collection: str, members: Mapping[str, Any]) -> None:
         answer = self.request("POST", f"/_emulator/{collection}", json.dumps(members).encode())
         assert answer.status == 200, answer.body

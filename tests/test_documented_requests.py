@@ -1,7 +1,7 @@
 """Requests as the pages of other gateways document them, sent to this one: each gets the vectors it asks for.
 
-Users come with these requests in their scripts. Jobs in the background are not among them yet. It is one long module
-so that page and tests can be read side by side.
+Users come with these requests in their scripts. Jobs in the background have a module of their own. It is one long
+module so that page and tests can be read side by side.
 """
 
 from __future__ import annotations
@@ -415,15 +415,15 @@ def test_unknown_parameters_are_dropped_where_the_operator_wants_it(
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
-def test_film_and_sound_to_marengo_need_a_job(
+def test_film_and_sound_to_marengo_need_a_job_and_that_a_bucket(
     gateway: Gateway, emulator: Emulator, clips: dict[str, str], kind: str
 ) -> None:
     item = clips[{"video": "mp4", "audio": "ogg"}[kind]]
 
     answer = gateway.embed({"model": f"bedrock/us.{MARENGO_2}", "input": [item], "input_type": kind})
 
-    assert answer.refusal() == ("input[0]", "unsupported_media")
-    assert "background" in answer.error()["message"]
+    assert answer.refusal() == ("input[0]", "s3_bucket_missing")
+    assert "AWS_S3_REGIONAL_BUCKETS" in answer.error()["message"]
     assert emulator.journal() == []
 
 

@@ -25,6 +25,7 @@ CODES = {
     "idempotency_key_reused": "IdempotencyReused",
     "insufficient_credits": "InsufficientCredits",
     "ledger_unavailable": "StoreUnavailable",
+    "job_failed": "JobFailed",
     "model_access_denied": "ModelAccessDenied",
     "model_not_found": "ModelNotFound",
     "model_not_supported": "ModelNotSupported",
@@ -65,6 +66,7 @@ CODES = {
     "media_too_large": None,
     "media_type_mismatch": None,
     "request_tokens_exceeded": None,
+    "s3_bucket_missing": None,
     "s3_object_archived": None,
     "s3_refused": None,
     "s3_region_mismatch": None,
@@ -152,7 +154,8 @@ def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError
 def test_what_the_caller_or_the_operator_must_mend_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
     callers = 400 <= cls.status < 500 and cls.status != 429 and cls is not errors.IdempotencyInProgress
 
-    assert cls.hopeless is (callers or cls is errors.UpstreamAuthFailed)
+    # A job that failed is charged, and would be again.
+    assert cls.hopeless is (callers or cls in (errors.UpstreamAuthFailed, errors.JobFailed))
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -37,6 +37,7 @@ def test_names_types_and_labels(metrics: Metrics) -> None:
     metrics.request("embeddings", 200, 0.01)
     metrics.embedded("m", 1, 2, reported=True)
     metrics.upstream_call("m", "us-east-1", "ok", 0.01)
+    metrics.job("m", "completed", 0.01)
     text, _ = metrics.expose()
     families = {
         family.name: (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
@@ -51,6 +52,8 @@ def test_names_types_and_labels(metrics: Metrics) -> None:
         "embedrock_tokens": ("counter", {"model", "source"}),
         "embedrock_upstream_calls": ("counter", {"model", "region", "outcome"}),
         "embedrock_upstream_seconds": ("histogram", {"model", "region"}),
+        "embedrock_jobs": ("counter", {"model", "state"}),
+        "embedrock_job_seconds": ("histogram", {"model"}),
     }
 
 

@@ -13,31 +13,42 @@ if TYPE_CHECKING:
     from embedrock.errors import EmbedrockError
     from embedrock.faces.sdk.client import AsyncClient, Client, Embeddings
     from embedrock.faces.sdk.functions import aembedding, embedding
-    from embedrock.faces.sdk.objects import EmbeddingResponse
+    from embedrock.faces.sdk.jobs import aretrieve_batch, await_batch, retrieve_batch, wait
+    from embedrock.faces.sdk.objects import Batch, EmbeddingResponse
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Account",
     "AsyncClient",
+    "Batch",
     "Client",
     "EmbeddingResponse",
     "Embeddings",
     "EmbedrockError",
     "__version__",
     "aembedding",
+    "aretrieve_batch",
+    "await_batch",
     "embedding",
+    "retrieve_batch",
+    "wait",
 ]
 
 _HOMES = {
     "Account": "embedrock.accounts",
     "AsyncClient": "embedrock.faces.sdk.client",
+    "Batch": "embedrock.faces.sdk.objects",
     "Client": "embedrock.faces.sdk.client",
     "EmbeddingResponse": "embedrock.faces.sdk.objects",
     "Embeddings": "embedrock.faces.sdk.client",
     "EmbedrockError": "embedrock.errors",
     "aembedding": "embedrock.faces.sdk.functions",
+    "aretrieve_batch": "embedrock.faces.sdk.jobs",
+    "await_batch": "embedrock.faces.sdk.jobs",
     "embedding": "embedrock.faces.sdk.functions",
+    "retrieve_batch": "embedrock.faces.sdk.jobs",
+    "wait": "embedrock.faces.sdk.jobs",
 }
 
 

@@ -27,6 +27,7 @@
     ├── UpstreamThrottled       429  Bedrock's quota, after our own patience
     ├── InternalError           500  our fault
     ├── InvalidUpstream         502  Bedrock answered something that is no embedding
+    ├── JobFailed               502  Bedrock says that a job failed
     ├── Unavailable             503  Bedrock's fault, or the way to it
     │   ├── Overloaded          503  the gateway has as much to do as it can
     │   ├── ModelWarming        503  Bedrock is loading the model
@@ -283,6 +284,14 @@ class InvalidUpstream(EmbedrockError):
     status = 502
     code = "upstream_invalid_response"
     retry = Retry.TRANSIENT
+
+
+class JobFailed(EmbedrockError):
+    """Bedrock could not embed an input in a job. The same job would be charged again, and probably fail again."""
+
+    status = 502
+    code = "job_failed"
+    hopeless = True
 
 
 class Unavailable(EmbedrockError):

@@ -1,7 +1,7 @@
 """Settings: one frozen value, read from the environment and one YAML file, passed down.
 
 The environment wins over the file. Only this module reads either. A setting that is unknown, or that cannot be read,
-is an error that names it, and in the file its line.
+is an error that names it, and in the file its line. It is one thing, and long because there is much to set.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from embedrock.model_list import Entry
 PREFIX = "EMBEDROCK_"
 DEFAULT_MODEL_PARAMS = "DEFAULT_MODEL_PARAMS"
 QUOTAS = PREFIX + "QUOTAS"
+BUCKETS = "AWS_S3_REGIONAL_BUCKETS"
 
 #: Variables that other tools brought up, and that mean the same here.
 KEPT = {
@@ -38,6 +39,9 @@ KEPT = {
     "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL": "another S3, whose buckets are the first segment of the path",
     "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT": "AWS's other endpoints",
     "AWS_CA_BUNDLE": "a file of certificates to trust",
+    BUCKETS: (
+        "JSON: region → the gateway's bucket there, for what jobs of Bedrock's read and write, below `embedrock/`"
+    ),
     DEFAULT_MODEL_PARAMS: (
         "JSON: any name of a model → its parameters, for requests that do not say; checked at start"
     ),
@@ -58,6 +62,7 @@ ONLY_IN_FILE = {
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
 
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
@@ -240,6 +245,8 @@ class Settings:
     regions: tuple[str, ...] = ()
     runtime_url: str | None = None
     s3_url: str | None = None
+    #: region → the gateway's own bucket there
+    buckets: Mapping[str, str] = field(default_factory=dict)
     bearer_token: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
     fips: bool = False
@@ -351,6 +358,7 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
         "regions": regions,
         "runtime_url": _endpoint(environ, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
         "s3_url": _endpoint(environ, "AWS_ENDPOINT_URL_S3"),
+        "buckets": _buckets(environ.get(BUCKETS, "")),
         "bearer_token": environ.get("AWS_BEARER_TOKEN_BEDROCK") or None,
         "ca_bundle": environ.get("AWS_CA_BUNDLE") or None,
         "fips": environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
@@ -363,6 +371,18 @@ def _endpoint(environ: Mapping[str, str], variable: str) -> str | None:
     if url and not _is_url(url):
         raise SettingsError(f"{variable} (or AWS_ENDPOINT_URL) is not an http:// or https:// URL")
     return url
+
+
+def _buckets(text: str) -> dict[str, str]:
+    buckets = _json(BUCKETS, text) if text else {}
+    if not isinstance(buckets, dict):
+        raise SettingsError(f"{BUCKETS} is not a JSON object of regions and buckets")
+    for region, bucket in buckets.items():
+        if not _REGION.fullmatch(region):
+            raise SettingsError(f"{BUCKETS}: {region[:60]!r} is not the name of an AWS region, such as us-east-1")
+        if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+            raise SettingsError(f"{BUCKETS}: the bucket of {region} is not the name of one")
+    return buckets
 
 
 def _is_url(url: str) -> bool:

@@ -49,7 +49,9 @@ CALLS: Final = Description(
     "embedrock_upstream_calls", "Calls to Bedrock, by outcome: ok or an error code.", ("model", "region", "outcome")
 )
 CALL_SECONDS: Final = Description("embedrock_upstream_seconds", "Time of one call to Bedrock.", ("model", "region"))
-METRICS: Final = (REQUESTS, REQUEST_SECONDS, INPUTS, TOKENS, CALLS, CALL_SECONDS)
+JOBS: Final = Description("embedrock_jobs", "Background jobs, by what became of them.", ("model", "state"))
+JOB_SECONDS: Final = Description("embedrock_job_seconds", "Time from accepting a job to its end.", ("model",))
+METRICS: Final = (REQUESTS, REQUEST_SECONDS, INPUTS, TOKENS, CALLS, CALL_SECONDS, JOBS, JOB_SECONDS)
 
 
 class Metrics:
@@ -73,6 +75,12 @@ class Metrics:
         """Count one call to Bedrock."""
         self._add(CALLS, (model, region, outcome), 1)
         self._observe(CALL_SECONDS, (model, region), seconds)
+
+    def job(self, model: str, state: str, seconds: float | None = None) -> None:
+        """Count a background job that was accepted, or came to an end after so many seconds."""
+        self._add(JOBS, (model, state), 1)
+        if seconds is not None:
+            self._observe(JOB_SECONDS, (model,), seconds)
 
     def expose(self) -> tuple[bytes, str]:
         """Return the text for Prometheus and its content type: of all workers, where there are several."""

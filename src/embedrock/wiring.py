@@ -16,9 +16,12 @@ from embedrock.accounts import Account
 from embedrock.catalog import Alias, Names, Target, place
 from embedrock.errors import EmbedrockError, ModelNotFound, StoreUnavailable, UpstreamAuthFailed
 from embedrock.model_list import Entry
+from embedrock.service.attempts import Patience
+from embedrock.service.background import Background
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Door
 from embedrock.service.embedder import Embedder, Options
+from embedrock.service.jobs import JobRunner
 from embedrock.service.keys import Keys
 from embedrock.service.limits import Limits
 from embedrock.service.native import Native
@@ -92,6 +95,11 @@ class Database:
         except ConfigError as exc:
             raise SettingsError(str(exc)) from None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there may be something in it: it is open, or the operator says where it is, or its file exists."""
+        return self._store is not None or self._file is None or self._file.exists()
+
     async def close(self) -> None:
         if self._store:
             await self._store.close()
@@ -110,6 +118,8 @@ class Gateway:
     database: Database
     door: Door
     keys: Keys
+    runner: JobRunner
+    background: Background
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
 
     async def needs_keys(self, settings: Settings) -> bool:
@@ -280,15 +290,19 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         ways = Ways(upstreams, _quotas(settings, found))
         objects = Objects(stores, settings.max_body_bytes)
-        embedder = Embedder(found, ways, metrics, options, defaults, objects)
+        runner = JobRunner(ways, Patience(metrics, options.attempt_timeout_s), stores, settings.buckets)
+        embedder = Embedder(found, ways, metrics, options, defaults, objects, runner)
+        stack.push_async_callback(embedder.close)
         native = Native(ways, metrics, timeout_s=settings.timeout_s)
         database = Database(settings)
         stack.push_async_callback(database.close)
+        background = Background(runner, database.store, metrics)
+        stack.push_async_callback(background.close)
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
         door = Door(settings.workers)
         keys = Keys(database.existing, database.find_secret, Limits(*settings.key_limits))
-        yield Gateway(found, embedder, native, options.s3, metrics, database, door, keys, sources)
+        yield Gateway(found, embedder, native, options.s3, metrics, database, door, keys, runner, background, sources)
 
 
 def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:

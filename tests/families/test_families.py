@@ -44,6 +44,16 @@ class Documented(NamedTuple):
 _SIZE = ("dimensions",)
 _NORMALIZE = Documented(("normalize",), True, None)
 _PARAMS = "singleEmbeddingParams"
+#: What is of jobs only is in no body of InvokeModel; what becomes of it, `test_nova_jobs` and `test_marengo_jobs` tell.
+_JOBS = [
+    Documented(("background",), True, None),
+    Documented(("output_s3_uri",), "s3://bucket/folder", None),
+]
+_CLIPS = [
+    Documented(("start_sec", "startSec"), 1.5, None),
+    Documented(("embedding_option", "embeddingOption"), ["audio"], None),
+    *_JOBS,
+]
 
 DOCUMENTED: dict[str, list[Documented]] = {
     TITAN_V1: [Documented(_SIZE, 1536, None), _NORMALIZE],
@@ -67,6 +77,10 @@ DOCUMENTED: dict[str, list[Documented]] = {
         Documented(("schema_version", "schemaVersion"), "nova-multimodal-embed-v1", "schemaVersion"),
         Documented(("task_type", "taskType"), "SINGLE_EMBEDDING", "taskType"),
         Documented(("input_type", "inputType"), "text", None),
+        Documented(("segmentation",), True, None),
+        Documented(("duration_seconds", "durationSeconds"), 30, None),
+        Documented(("max_length_chars", "maxLengthChars"), 800, None),
+        *_JOBS,
         _NORMALIZE,
     ],
     ENGLISH: [
@@ -88,12 +102,23 @@ DOCUMENTED: dict[str, list[Documented]] = {
         Documented(_SIZE, 1024, None),
         Documented(("input_type", "inputType"), "image", "inputType", PNG),
         Documented(("truncate", "text_truncate", "textTruncate"), "end", "textTruncate"),
+        Documented(("length_sec", "lengthSec"), 60, None),
+        Documented(("duration_seconds", "use_fixed_length_sec", "useFixedLengthSec"), 10, None),
+        Documented(("min_duration_sec", "min_clip_sec", "minClipSec"), 5, None),
+        *_CLIPS,
         _NORMALIZE,
     ],
     MARENGO_3: [
         Documented(_SIZE, 512, None),
         Documented(("input_type", "inputType"), "text", "inputType"),
         Documented(("inference_id", "inferenceId"), "call-1", "inferenceId"),
+        Documented(("end_sec", "endSec"), 60, None),
+        Documented(("segmentation",), "fixed", None),
+        Documented(("duration_seconds", "duration_sec", "durationSec"), 10, None),
+        Documented(("min_duration_sec", "minDurationSec"), 5, None),
+        Documented(("embedding_type", "embeddingType"), ["fused_embedding"], None),
+        Documented(("embedding_scope", "embeddingScope"), ["asset"], None),
+        *_CLIPS,
         _NORMALIZE,
     ],
 }
@@ -187,7 +212,21 @@ _TYPES_WRONG: list[tuple[object, str]] = [
     (["FLOAT"], "invalid_value"),
 ]
 _FLAG_WRONG: list[tuple[object, str]] = [("true", "invalid_type"), (1, "invalid_type"), ([], "invalid_type")]
+_SECONDS_WRONG: list[tuple[object, str]] = [("1", "invalid_type"), (True, "invalid_type"), (-1, "invalid_value")]
+_LIST_WRONG: list[tuple[object, str]] = [(1, "invalid_type"), ([], "invalid_value"), (["smell"], "invalid_value")]
 WRONG: dict[str, Sequence[tuple[object, str]]] = {
+    "background": _FLAG_WRONG,
+    "output_s3_uri": [(1, "invalid_type"), ("", "invalid_value"), ("https://bucket/folder", "invalid_value")],
+    "segmentation": [(1, "invalid_type"), ([], "invalid_type")],
+    "duration_seconds": [("5", "invalid_type"), (5.5, "invalid_type"), (0, "invalid_value"), (31, "invalid_value")],
+    "min_duration_sec": [("5", "invalid_type"), (0, "invalid_value"), (6, "invalid_value")],
+    "max_length_chars": [("800", "invalid_type"), (799, "invalid_value"), (50_001, "invalid_value")],
+    "start_sec": _SECONDS_WRONG,
+    "end_sec": _SECONDS_WRONG,
+    "length_sec": _SECONDS_WRONG,
+    "embedding_option": _LIST_WRONG,
+    "embedding_type": _LIST_WRONG,
+    "embedding_scope": _LIST_WRONG,
     "dimensions": _SIZE_WRONG,
     "normalize": _FLAG_WRONG,
     "embedding_types": _TYPES_WRONG,
@@ -242,7 +281,7 @@ def test_wrong_value_is_refused_by_the_name_the_caller_used(model: str, name: st
         (ENGLISH, "input_type", "text"),
         (MARENGO_3, "input_type", "search_query"),
         (NOVA, "embedding_purpose", "search_query"),
-        (NOVA, "task_type", "SEGMENTED_EMBEDDING"),
+        (NOVA, "task_type", "TEXT_EMBEDDING"),
     ],
 )
 def test_value_of_another_model_is_refused(model: str, name: str, value: object) -> None:
@@ -256,7 +295,23 @@ def test_value_of_another_model_is_refused(model: str, name: str, value: object)
 def test_two_spellings_of_a_parameter_may_agree_and_not_contradict(model: str, row: Documented) -> None:
     table = FAMILIES[MODELS[model].family].table
     parameter = next(p for p in table.all if p.name == row.names[0])
-    others = ["TEXT_RETRIEVAL", "NONE", "none", "video", "STANDARD_IMAGE", "AUDIO_VIDEO_COMBINED", ["float"], 1024, "x"]
+    others = [
+        "TEXT_RETRIEVAL",
+        "NONE",
+        "none",
+        "video",
+        "STANDARD_IMAGE",
+        "AUDIO_VIDEO_COMBINED",
+        ["float"],
+        1024,
+        "x",
+        4,
+        ["visual"],
+        ["visual-text"],
+        ["clip"],
+        ["separate_embedding"],
+        ["audio", "visual"],
+    ]
     differs = [value for value in others if value != row.value and _takes(parameter.check, value)]
     first, second, *_ = row.names
 

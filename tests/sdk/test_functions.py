@@ -17,7 +17,6 @@ from embedrock.errors import (
     BadRequest,
     ContentBlocked,
     ModelNotFound,
-    ModelNotSupported,
     Unavailable,
     UpstreamTimeout,
 )
@@ -328,13 +327,6 @@ def test_value_error_of_the_page(
 
     assert words in str(caught.value)
     assert isinstance(caught.value, EmbedrockError)
-    assert emulator.journal() == []
-
-
-def test_background_job_is_not_yet_there(emulator: Emulator, aws: dict[str, Any]) -> None:
-    with pytest.raises(ModelNotSupported, match="Background jobs"):
-        embedding(ASYNC, ["a"], input_type="text", output_s3_uri=PLACE, **aws)
-
     assert emulator.journal() == []
 
 

@@ -93,6 +93,7 @@ def call(**changes):
     }
     try:
         embedding(**members | changes)
+        print("submitted")
     except ValueError as error:
         if "output_s3_uri cannot be empty" in str(error):
             print("no place")
@@ -176,10 +177,12 @@ def test_keys_and_region_from_the_environment(run_script: RunScript, emulator: E
 
 
 def test_errors_are_told_apart_as_the_page_does(run_script: RunScript, emulator: Emulator) -> None:
-    printed = run_script(ERRORS)
+    emulator.bucket("your-bucket")
 
-    assert printed.split("\n") == ["ModelNotSupported", "no place", "no type", "route", ""]
-    assert emulator.journal() == []
+    printed = run_script(ERRORS, AWS_ENDPOINT_URL_S3=emulator.url)
+
+    assert printed.split("\n") == ["submitted", "no place", "no type", "route", ""]
+    assert [row["op"] for row in emulator.journal()] == ["StartAsyncInvoke", "GetAsyncInvoke"]
 
 
 def test_each_model_of_the_table(run_script: RunScript, emulator: Emulator, expected: Expected) -> None:

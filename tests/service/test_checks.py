@@ -213,10 +213,7 @@ def test_what_a_model_reads_is_sent_as_it_is(model: str, items: list[Item]) -> N
         (MARENGO_3, fused("a", "b"), "unsupported_input_combination", "not of texts alone"),
         (TITAN_IMAGE, MP4, "unsupported_media", "reads text and image, not video."),
         (V4, MP3, "unsupported_media", "reads text and image, not audio."),
-        (MARENGO_2, MP4, "unsupported_media", "reads video only in background jobs"),
-        (MARENGO_3, MP3, "unsupported_media", "reads audio only in background jobs"),
-        (MARENGO_3, S3_MP4, "unsupported_media", "reads video only in background jobs"),
-        (MARENGO_3, fused("a", MP4), "unsupported_media", "reads video only in background jobs"),
+        (MARENGO_3, fused("a", MP4), "unsupported_media", "fuses text and image, not video"),
         (TITAN_IMAGE, image("webp"), "unsupported_media", "reads image as png, jpeg, not as webp."),
         (ENGLISH, image("gif"), "unsupported_media", "reads image as jpeg, png, not as gif."),
         (TITAN_IMAGE, in_s3("gif", "image", "gif"), "unsupported_media", "reads image as png, jpeg, not as gif."),
@@ -274,8 +271,9 @@ def test_object_that_nobody_has_looked_at_passes_if_it_may_be_something_the_mode
     ("model", "item", "most"),
     [
         (NOVA, in_s3("png", "image", "png", 50_000_001), 50_000_000),
-        (NOVA, in_s3("mp4", "video", "mp4", 100_000_001), 100_000_000),
-        (NOVA, in_s3("txt", "text", "text", 1_000_001), 1_000_000),
+        (NOVA, in_s3("mp4", "video", "mp4", 2_000_000_001), 2_000_000_000),
+        (NOVA, in_s3("txt", "text", "text", 634_000_001), 634_000_000),
+        (MARENGO_2, in_s3("mp3", "audio", "mp3", 2_000_000_001), 2_000_000_000),
         (MARENGO_3, in_s3("png", "image", "png", 5_000_001), 5_000_000),
     ],
 )
@@ -284,6 +282,22 @@ def test_object_larger_than_the_model_reads_from_s3_is_refused(model: str, item:
 
     assert (error.status, error.param, error.code) == (413, "input[1]", "media_too_large")
     assert ready(model, inputs_of(item._replace(size=most))).items
+
+
+@pytest.mark.parametrize(
+    ("model", "item"),
+    [
+        (MARENGO_2, MP4),
+        (MARENGO_3, MP3),
+        (MARENGO_3, S3_MP4),
+        (NOVA, in_s3("mp4", "video", "mp4", 100_000_001)),
+        (NOVA, in_s3("txt", "text", "text", 1_000_001)),
+    ],
+)
+def test_what_a_call_does_not_take_goes_as_a_job(model: str, item: Item) -> None:
+    found = ready(model, inputs_of("a", item))
+
+    assert (found.slow, found.items) == ((1,), ["a", item])
 
 
 @pytest.mark.parametrize("model", [ENGLISH, V4])

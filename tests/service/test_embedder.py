@@ -291,7 +291,7 @@ async def test_tokens_are_those_reported_or_a_quarter_of_the_characters(
         (TITAN, ["a", PIXEL_URI], {}, "input[1]", "unsupported_media"),
         (TITAN, ["a"], {"dimensions": 300}, "dimensions", "invalid_value"),
         (ENGLISH, ["a"], {"params": [{"normalize": False}]}, "normalize", "invalid_value"),
-        (MARENGO_3, ["a", FILM], {}, "input[1]", "unsupported_media"),
+        (MARENGO_3, ["a", FILM], {}, None, "s3_bucket_missing"),
         (MARENGO_3, ["a", PIXEL_URI], {"params": [{"input_type": "text"}]}, "input_type", "invalid_value"),
         ("nonsense", "a", {}, "model", "model_not_found"),
         (TITAN, ["a"] * 2049, {}, "input", "too_many_inputs"),
@@ -314,10 +314,20 @@ async def test_objects_that_callers_may_not_name_are_refused_also_in_a_pair() ->
     assert (type(error), error.param) == (S3AccessDenied, "input[1]")
 
 
-async def test_background_model_is_refused() -> None:
-    error = await refusal(f"bedrock/async_invoke/{NOVA}", "a")
+@pytest.mark.parametrize(
+    ("model", "asked", "param"),
+    [
+        (f"bedrock/async_invoke/{NOVA}", {}, "model"),
+        (f"bedrock/async_invoke/{TITAN}", {}, "model"),
+        (NOVA, {"params": [{"background": True}]}, "background"),
+    ],
+)
+async def test_jobs_in_the_background_are_refused_where_nobody_takes_them(
+    model: str, asked: dict[str, Any], param: str
+) -> None:
+    error = await refusal(model, "a", **asked)
 
-    assert (type(error), error.param) == (ModelNotSupported, "model")
+    assert (type(error), error.param) == (ModelNotSupported, param)
 
 
 # ---------------------------------------------------------------- errors of Bedrock

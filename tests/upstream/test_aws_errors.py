@@ -13,11 +13,13 @@ from embedrock.errors import (
     BadRequest,
     ContextTooLong,
     EmbedrockError,
+    JobFailed,
     ModelAccessDenied,
     ModelNotFound,
     ModelNotSupported,
     ModelWarming,
     Retry,
+    S3AccessDenied,
     Unavailable,
     UpstreamAuthFailed,
     UpstreamQuota,
@@ -110,7 +112,8 @@ TABLE: list[tuple[int, str, str, type[EmbedrockError], Retry, str | None]] = [
      Retry.NEVER, None),
     (400, "ValidationException", "The provided request is not valid", BadRequest, Retry.NEVER, None),
     (400, "ValidationException", "", BadRequest, Retry.NEVER, None),
-    (400, "ConflictException", "", BadRequest, Retry.NEVER, None),
+    (400, "ValidationException", "Invalid S3 credentials", S3AccessDenied, Retry.NEVER, None),
+    (400, "ConflictException", "", JobFailed, Retry.NEVER, None),
 ]  # fmt: skip
 
 
@@ -146,8 +149,8 @@ def test_what_the_caller_sees_of_a_class(cls: type[EmbedrockError], status: int,
 
 def test_table_has_a_row_for_every_class_it_could_give() -> None:
     assert {row[3] for row in TABLE} == {
-        BadRequest, ContextTooLong, ModelAccessDenied, ModelNotFound, ModelNotSupported, ModelWarming, Unavailable,
-        UpstreamAuthFailed, UpstreamQuota, UpstreamThrottled, UpstreamTimeout,
+        BadRequest, ContextTooLong, JobFailed, ModelAccessDenied, ModelNotFound, ModelNotSupported, ModelWarming,
+        S3AccessDenied, Unavailable, UpstreamAuthFailed, UpstreamQuota, UpstreamThrottled, UpstreamTimeout,
     }  # fmt: skip
 
 

@@ -82,6 +82,12 @@ class Target:
         return place(self.account, self.region)
 
     @property
+    def job_id(self) -> str:
+        """What StartAsyncInvoke is called with: a model that is the operator's own, or the base id; never a profile."""
+        arn = _ARN.fullmatch(self.invoke_id)
+        return self.invoke_id if arn and arn["kind"] not in _SAME_MODEL_KINDS else self.spec.id
+
+    @property
     def token_encoding(self) -> EncodingName:
         """The vocabulary that token ids in the input are of: the one clients fall back to, unless the alias says."""
         return (self.alias and self.alias.token_encoding) or "cl100k_base"

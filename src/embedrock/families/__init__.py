@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from embedrock.catalog import ModelSpec
-from embedrock.families import cohere, marengo, nova, titan_image, titan_text
+from embedrock.families import cohere, marengo, marengo_jobs, nova, nova_jobs, titan_image, titan_text
 from embedrock.families.answer import Answer
+from embedrock.families.jobs import Jobs
 from embedrock.families.parameters import Table, Wanted
 from embedrock.inputs import Item
 
@@ -30,21 +31,27 @@ class Family:
     at: who renders them checks them. It raises InvalidUpstream on any other answer.
     `check` raises BadRequest, naming no input, for an item that the family's models cannot read although the
     catalogue has its modality; None: there is no such item.
+    `jobs` is what its models offer by StartAsyncInvoke; None: nothing.
     """
 
     build_request: BuildRequest
     parse_response: ParseResponse
     table: Table
     check: Check | None = None
+    jobs: Jobs | None = None
 
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "titan_text_v1": Family(titan_text.build_request, titan_text.parse_response, titan_text.V1),
     "titan_text_v2": Family(titan_text.build_request, titan_text.parse_response, titan_text.V2),
     "titan_image": Family(titan_image.build_request, titan_image.parse_response, titan_image.TABLE, titan_image.check),
-    "nova": Family(nova.build_request, nova.parse_response, nova.TABLE, nova.check),
+    "nova": Family(nova.build_request, nova.parse_response, nova.TABLE, nova.check, nova_jobs.JOBS),
     "cohere_v3": Family(cohere.build_v3, cohere.parse_response, cohere.V3, cohere.check),
     "cohere_v4": Family(cohere.build_v4, cohere.parse_response, cohere.V4, cohere.check),
-    "marengo_2_7": Family(marengo.build_2_7, marengo.parse_response, marengo.V2_7, marengo.check_2_7),
-    "marengo_3_0": Family(marengo.build_3_0, marengo.parse_response, marengo.V3_0, marengo.check_3_0),
+    "marengo_2_7": Family(
+        marengo.build_2_7, marengo.parse_response, marengo.V2_7, marengo.check_2_7, marengo_jobs.JOBS_2_7
+    ),
+    "marengo_3_0": Family(
+        marengo.build_3_0, marengo.parse_response, marengo.V3_0, marengo.check_3_0, marengo_jobs.JOBS_3_0
+    ),
 }

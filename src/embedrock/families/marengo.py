@@ -17,8 +17,9 @@ import msgspec
 from embedrock.catalog import ModelSpec
 from embedrock.errors import BadRequest, InvalidUpstream
 from embedrock.families.answer import Answer, header_tokens
+from embedrock.families.job_parameters import BACKGROUND, OUTPUT_S3_URI, cuts, seconds, words
 from embedrock.families.kinds import check_said, kind_of
-from embedrock.families.parameters import Table, Wanted, choice, text
+from embedrock.families.parameters import Table, Wanted, choice, text, whole
 from embedrock.families.raw import json_string
 from embedrock.inputs import Fused, Item, Part
 from embedrock.media import Media, S3Object
@@ -26,6 +27,8 @@ from embedrock.vectors import BROKEN_JSON
 
 _KINDS: Final = ("text", "image", "audio", "video")
 _HELP: Final = "What the inputs are; checked against them."
+_START: Final = seconds("start_sec", "startSec", "Where in the audio or video to begin.")
+_OPTIONS_HELP: Final = "What of the audio or video to make vectors of; all there is, when absent."
 
 V2_7: Final = Table(
     (
@@ -37,12 +40,34 @@ V2_7: Final = Table(
             "Whether the end of a text that is too long is cut off.",
             default="none",
         ),
+        _START,
+        seconds("length_sec", "lengthSec", "How much of the audio or video to read."),
+        whole("duration_seconds", "useFixedLengthSec", 2, 10, "Seconds of a clip; else the model finds the cuts."),
+        whole("min_duration_sec", "minClipSec", 1, 5, "Seconds of the shortest clip of a video."),
+        words("embedding_option", "embeddingOption", ("visual-text", "visual-image", "audio"), _OPTIONS_HELP),
+        BACKGROUND,
+        OUTPUT_S3_URI,
     )
 )
 V3_0: Final = Table(
     (
         choice("input_type", "inputType", (*_KINDS, "text_image", "multi_input"), _HELP),
         text("inference_id", "inferenceId", 256, "A name of the caller's for the call."),
+        _START,
+        seconds("end_sec", "endSec", "Where in the audio or video to end."),
+        cuts("How audio and video are cut into clips; `dynamic` is for video. Bedrock's own object is taken too."),
+        whole("duration_seconds", "durationSec", 1, 10, "Seconds of a clip of fixed length."),
+        whole("min_duration_sec", "minDurationSec", 1, 5, "Seconds of the shortest clip of `dynamic` ones."),
+        words("embedding_option", "embeddingOption", ("visual", "audio", "transcription"), _OPTIONS_HELP),
+        words(
+            "embedding_type",
+            "embeddingType",
+            ("separate_embedding", "fused_embedding"),
+            "A vector for each option, or one of all.",
+        ),
+        words("embedding_scope", "embeddingScope", ("clip", "asset"), "A vector for each clip, or one of the whole."),
+        BACKGROUND,
+        OUTPUT_S3_URI,
     )
 )
 
@@ -78,7 +103,7 @@ def build_2_7(spec: ModelSpec, items: Sequence[Item], wanted: Wanted) -> bytes: 
     if isinstance(item, str):
         body = {"inputType": "text", "inputText": item, "textTruncate": wanted.values["truncate"]}
     else:
-        body = {"inputType": "image", "mediaSource": _source(_one_image(item))}
+        body = {"inputType": "image", "mediaSource": source(_one_image(item))}
     return msgspec.json.encode(body)
 
 
@@ -90,11 +115,11 @@ def build_3_0(spec: ModelSpec, items: Sequence[Item], wanted: Wanted) -> bytes: 
     if isinstance(item, str):
         content = {"inputText": item}
     elif not isinstance(item, Fused):
-        content = {"mediaSource": _source(item)}
+        content = {"mediaSource": source(item)}
     elif kind == "text_image":
         (words,) = (part for part in item.parts if isinstance(part, str))
         (image,) = (part for part in item.parts if not isinstance(part, str))
-        content = {"inputText": words, "mediaSource": _source(image)}
+        content = {"inputText": words, "mediaSource": source(image)}
     else:
         content = _multi_input(item.parts)
     body: dict[str, Any] = {"inputType": kind, kind: content}
@@ -122,7 +147,7 @@ def _multi_input(parts: Sequence[Part]) -> dict[str, Any]:
         else:
             name = f"{prefix}{len(sources) + 1}"
             words.append(f"<@{name}>")
-            sources.append({"name": name, "mediaType": "image", **_source(part)})
+            sources.append({"name": name, "mediaType": "image", **source(part)})
     content: dict[str, Any] = {"mediaSources": sources}
     if len(words) > len(sources):
         content["inputText"] = " ".join(words)
@@ -135,7 +160,8 @@ def _one_image(item: Item) -> Media | S3Object:
     return item
 
 
-def _source(item: Media | S3Object) -> dict[str, Any]:
+def source(item: Media | S3Object) -> dict[str, Any]:
+    """Return where Marengo finds a medium."""
     if isinstance(item, Media):
         return {"base64String": json_string(item.base64)}
     return {"s3Location": {"uri": item.uri, **({"bucketOwner": item.owner} if item.owner else {})}}

@@ -18,8 +18,9 @@ import msgspec
 from embedrock.catalog import ModelSpec
 from embedrock.errors import BadRequest, InvalidUpstream
 from embedrock.families.answer import Answer, header_tokens
+from embedrock.families.job_parameters import BACKGROUND, OUTPUT_S3_URI, flag
 from embedrock.families.kinds import check_said, kind_of
-from embedrock.families.parameters import Table, Wanted, choice
+from embedrock.families.parameters import Table, Wanted, choice, whole
 from embedrock.families.raw import json_string
 from embedrock.inputs import Fused, Item
 from embedrock.media import Media, S3Object
@@ -67,7 +68,17 @@ TABLE: Final = Table(
         ),
         choice("input_type", "inputType", ("text", "image", "audio", "video"), "What the inputs are, if not clear."),
         choice("schema_version", "schemaVersion", ("nova-multimodal-embed-v1",), "The version of Bedrock's body."),
-        choice("task_type", "taskType", ("SINGLE_EMBEDDING",), "The task: one vector an input."),
+        choice(
+            "task_type",
+            "taskType",
+            ("SINGLE_EMBEDDING", "SEGMENTED_EMBEDDING"),
+            "The task: one vector an input, or one a segment.",
+        ),
+        flag("segmentation", "segmentation", "One vector for each segment of text, audio and video."),
+        whole("duration_seconds", "durationSeconds", 1, 30, "Seconds of a segment of audio and video; asks for them."),
+        whole("max_length_chars", "maxLengthChars", 800, 50_000, "Characters of a segment of text; asks for them."),
+        BACKGROUND,
+        OUTPUT_S3_URI,
     ),
     dimensions=("embeddingDimension",),
 )

@@ -16,6 +16,7 @@ import msgspec
 from embedrock.catalog import MediaLimits, ModelSpec
 from embedrock.errors import BadRequest, ContextTooLong, RequestTooLarge
 from embedrock.families import Family
+from embedrock.families.jobs import Jobs
 from embedrock.families.parameters import Wanted
 from embedrock.inputs import Fused, Inputs, Item, Part
 from embedrock.media import Kind, Media, S3Object
@@ -24,6 +25,7 @@ from embedrock.media import Kind, Media, S3Object
 MAX_CALL_BYTES: Final = 24_900_000
 _SHORT_CHARS: Final = 10_000
 _WORST_ESCAPE: Final = 6  # bytes a character: a control character as \u00XX
+_KINDS: Final = ("text", "image", "audio", "video")
 _AROUND_TEXT: Final = 60  # bytes of quotes, commas and members: much, when a thousand parts hold a letter each
 
 
@@ -32,13 +34,18 @@ class Ready(NamedTuple):
 
     items: Sequence[Item]
     truncated: tuple[int, ...] = ()  # indexes of texts that were cut here
+    slow: tuple[int, ...] = ()  # indexes of inputs that need a job
 
 
-def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted) -> Ready:
-    """Return the inputs ready to be sent. Raises BadRequest that names the first which cannot be."""
+def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted, *, background: bool = False) -> Ready:
+    """Return the inputs ready to be sent, in the background all as jobs.
+
+    Raises BadRequest that names the first which cannot be.
+    """
     items = inputs.items
     limit = spec.max_input_chars
-    if inputs.texts_only and limit and max(map(len, items)) <= limit:  # nearly always
+    slow = () if family.jobs is None else _slow(spec, family.jobs, inputs, wanted, background=background)
+    if not slow and inputs.texts_only and limit and max(map(len, items)) <= limit:  # nearly always
         if family.check is not None:
             family.check(spec, items[0], wanted)  # looks at kinds, not at words: one text stands for all
         return Ready(items)
@@ -46,7 +53,8 @@ def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted) -> 
     truncated: list[int] = []
     for index, item in enumerate(items):
         try:
-            sent = _prepare(spec, item, wanted, partial(inputs.part_param, index))
+            by = _prepare_slow if index in slow else _prepare
+            sent = by(spec, item, wanted, partial(inputs.part_param, index))
             if family.check is not None:
                 family.check(spec, sent, wanted)
         except BadRequest as exc:
@@ -54,7 +62,67 @@ def prepare(spec: ModelSpec, family: Family, inputs: Inputs, wanted: Wanted) -> 
         if isinstance(item, str) and sent != item:
             truncated.append(index)
         ready.append(sent)
-    return Ready(ready, tuple(truncated))
+    return Ready(ready, tuple(truncated), slow)
+
+
+def _slow(spec: ModelSpec, jobs: Jobs, inputs: Inputs, wanted: Wanted, *, background: bool) -> tuple[int, ...]:
+    """Return the indexes of the inputs that need a job."""
+    said = wanted.values.get("input_type")
+    slow = []
+    for index, item in enumerate(inputs.items):
+        if isinstance(item, S3Object) and item.kind is None and said in _KINDS:
+            item = item._replace(kind=said)
+        try:
+            if jobs.is_slow(spec, item, wanted) or background:
+                slow.append(index)
+        except BadRequest as exc:
+            raise named(exc, inputs.param(index)) from None
+    return tuple(slow)
+
+
+def _prepare_slow(spec: ModelSpec, item: Item, wanted: Wanted, param: Callable[[int], str]) -> Item:
+    """Return the item ready for a job, which takes more of everything than a call."""
+    if isinstance(item, Fused):
+        return _prepare(spec, item, wanted, param)
+    if isinstance(item, str):
+        return item if spec.s3_text is not None else _fit(spec, item, wanted)
+    if isinstance(item, S3Object):
+        item = _with_kind(item, wanted.values.get("input_type"))
+        if item.kind is None:
+            return item
+    kind = str(item.kind)
+    limits: MediaLimits | None = spec.s3_text if kind == "text" else getattr(spec, kind)
+    if kind not in spec.async_modalities:
+        raise BadRequest(f"{spec.id} reads {' and '.join(spec.async_modalities)}.", code="unsupported_media")
+    if limits is None:
+        return item
+    if item.format and limits.formats and item.format not in limits.formats:
+        raise _unread(spec, kind, limits, item.format)
+    if item.size is not None and limits.async_bytes is not None and item.size > limits.async_bytes:
+        raise RequestTooLarge(
+            f"The {kind} has {item.size} bytes; {spec.id} takes at most {limits.async_bytes}.", code="media_too_large"
+        )
+    return item
+
+
+def _with_kind(item: S3Object, said: object) -> S3Object:
+    """Return the object with its kind: what is known of it, else what was `said`; None while nobody has looked."""
+    if item.kind is not None:
+        return item
+    if said in _KINDS:
+        return item._replace(kind=cast("Kind", said))
+    if item.size is not None:
+        raise BadRequest(
+            "Neither the extension of the S3 object's key nor its content type tells what it is.",
+            code="unsupported_media",
+        )
+    return item
+
+
+def _unread(spec: ModelSpec, kind: str, limits: MediaLimits, format_: str) -> BadRequest:
+    return BadRequest(
+        f"{spec.id} reads {kind} as {', '.join(limits.formats)}, not as {format_}.", code="unsupported_media"
+    )
 
 
 def named(error: BadRequest, param: str) -> BadRequest:
@@ -131,10 +199,7 @@ def _checked_part(spec: ModelSpec, part: Part, wanted: Wanted, *, fused: bool = 
         return _s3_object(spec, part, "image" if fused else wanted.values.get("input_type"))
     limits = _limits(spec, part.kind)
     if limits.formats and part.format not in limits.formats:
-        raise BadRequest(
-            f"{spec.id} reads {part.kind} as {', '.join(limits.formats)}, not as {part.format}.",
-            code="unsupported_media",
-        )
+        raise _unread(spec, part.kind, limits, part.format)
     if limits.inline_bytes is not None and part.size > limits.inline_bytes:
         raise BadRequest(
             f"The {part.kind} has {part.size} bytes; {spec.id} takes at most {limits.inline_bytes}.",
@@ -155,22 +220,13 @@ def _s3_object(spec: ModelSpec, part: S3Object, said: object) -> S3Object:
 
     One that nobody has looked at yet passes if it may turn out to be something that the model reads.
     """
+    part = _with_kind(part, said)
     if part.kind is None:
-        if said in ("text", "image", "audio", "video"):
-            part = part._replace(kind=cast("Kind", said))
-        elif part.size is None:
-            return part
-        else:
-            raise BadRequest(
-                "Neither the extension of the S3 object's key nor its content type tells what it is.",
-                code="unsupported_media",
-            )
+        return part
     kind = str(part.kind)
     limits = s3_limits(spec, kind)
     if limits.formats and part.format and part.format not in limits.formats:
-        raise BadRequest(
-            f"{spec.id} reads {kind} as {', '.join(limits.formats)}, not as {part.format}.", code="unsupported_media"
-        )
+        raise _unread(spec, kind, limits, part.format)
     if part.size is not None and limits.sync_s3_bytes is not None and part.size > limits.sync_s3_bytes:
         raise RequestTooLarge(
             f"The {kind} has {part.size} bytes; {spec.id} takes at most {limits.sync_s3_bytes} from S3.",
@@ -186,13 +242,8 @@ def s3_limits(spec: ModelSpec, kind: str) -> MediaLimits:
 
 def _limits(spec: ModelSpec, kind: str) -> MediaLimits:
     if kind not in spec.input_modalities:
-        later = kind in spec.async_modalities
         reads = " and ".join(spec.input_modalities)
-        raise BadRequest(
-            f"{spec.id} reads {kind} only in background jobs, which this version of Embedrock does not have."
-            if later
-            else f"{spec.id} reads {reads}, not {kind}.",
-            code="unsupported_media",
-        )
+        what = f"fuses {reads}" if kind in spec.async_modalities else f"reads {reads}"
+        raise BadRequest(f"{spec.id} {what}, not {kind}.", code="unsupported_media")
     limits: MediaLimits | None = getattr(spec, kind)
     return limits or MediaLimits()

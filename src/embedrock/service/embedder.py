@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from embedrock import vectors
-from embedrock.catalog import Names, Target
+from embedrock.catalog import ModelSpec, Names, Target
 from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import BadRequest, ModelNotSupported
 from embedrock.families import FAMILIES, Family
+from embedrock.families.parameters import Wanted
 from embedrock.inputs import Fused, Inputs, Item, is_heavy, read_inputs
 from embedrock.service import guard
 from embedrock.service.attempts import Patience
@@ -26,8 +28,10 @@ from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.checks import prepare
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Admission
+from embedrock.service.jobs import JobRunner
 from embedrock.service.objects import Objects, names_objects
 from embedrock.service.s3_rules import S3Rules
+from embedrock.service.slow import Slow
 from embedrock.service.ways import Ways
 from embedrock.service.work import Work
 from embedrock.telemetry import Metrics
@@ -36,6 +40,8 @@ from embedrock.upstream.guardrail import Guardrail
 from embedrock.vectors import Label, Render
 
 V = TypeVar("V")
+#: Takes a request for the background, and returns a job for each of its inputs.
+Accept = Callable[[Work[Any]], Awaitable[Sequence[Any]]]
 
 _BULK_INPUTS: Final = 128  # a request with more waits behind smaller ones
 
@@ -70,13 +76,17 @@ class Reply(NamedTuple, Generic[V]):
     guardrail: str | None = None  # what the guardrail did
     items: Sequence[Item] = ()  # that were sent
     regions: tuple[str, ...] = ()  # that answered
+    seconds: Mapping[int, float] | None = None  # by item, of sound and film, where it is known
+    jobs: Sequence[Any] | None = None  # in place of vectors: what `accept` made of a request in the background
 
     @property
     def cost_usd(self) -> Decimal:
         """US dollars, by the catalogue's prices, or the alias's."""
         alias = self.target.alias
         return cost_usd(
-            self.target.spec, billed(self.items, self.tokens), alias.usd_per_million_tokens if alias else None
+            self.target.spec,
+            billed(self.items, self.tokens, self.seconds),
+            alias.usd_per_million_tokens if alias else None,
         )
 
 
@@ -91,6 +101,7 @@ class Embedder:
         options: Options,
         defaults: Defaults | None = None,
         objects: Objects | None = None,
+        runner: JobRunner | None = None,
     ) -> None:
         self._names = names
         self._ways = ways
@@ -102,6 +113,11 @@ class Embedder:
         self._calls = Calls(
             self._patience, lanes=options.lanes, shares=options.shares_calls, timeout_s=options.timeout_s
         )
+        self._slow = Slow(self._calls, runner or JobRunner(ways, self._patience, {}, {}))
+
+    async def close(self) -> None:
+        """Wait for what still has to be tidied up."""
+        await self._slow.close()
 
     async def embed(
         self,
@@ -117,12 +133,14 @@ class Embedder:
         retries: int | None = None,
         caller: Caller = ANYBODY,
         admission: Admission | None = None,
+        accept: Accept | None = None,
     ) -> Reply[V]:
         """Return `render` of the vectors of the inputs in `value`, in order.
 
         `params` are what the caller says of the model's own parameters, the stronger mapping first; `headers` go to
         Bedrock with each call. `timeout_s` can only shorten the operator's limit. `retries` is how often a call is
         tried again at most; None: as often as makes sense. Callers take turns; `admission` is of one with limits.
+        `accept` takes requests that are to be jobs in the background; None: there are none here.
         Raises EmbedrockError; a request that is refused is refused before anything is sent.
         """
         options = self._options
@@ -130,10 +148,13 @@ class Embedder:
         target = self._names.find(model)
         caller.check_model(target)
         guardrail = caller.guarded_by(guardrail)
-        family = _family(target)
+        family = FAMILIES[target.spec.family]
         if own := caller.params.get(target.spec.id):
             params = (*(params or ({},)), own)  # the first are the request's own
         wanted, dropped = self._defaults.wanted(target, family, dimensions, params)
+        later: bool = family.jobs is not None and wanted.values.get("background", target.background)
+        if later or target.background:
+            accept = _can_wait(target, family, accept)
         if wanted.kind != "float" and render is vectors.as_base64:
             raise BadRequest(
                 f"base64 is of floats, and the vectors are of {wanted.kind}.",
@@ -145,15 +166,19 @@ class Embedder:
         inputs = (
             await asyncio.to_thread(read_inputs, value, *limits) if is_heavy(value) else read_inputs(value, *limits)
         )
+        if "output_s3_uri" in wanted.values:
+            options.s3.check_folder(wanted.values["output_s3_uri"], caller.s3_prefixes)
         if not inputs.texts_only:
             options.s3.check(inputs, caller.s3_prefixes)
             if options.pairs and target.spec.family == "marengo_3_0":
                 inputs = _paired(inputs)
-        ready = prepare(target.spec, family, inputs, wanted)
+        ready = prepare(target.spec, family, inputs, wanted, background=later)
         ways = self._ways.of(target)
         if not inputs.texts_only and names_objects(inputs):
-            inputs = await self._objects.resolve(target, inputs, wanted.values.get("input_type"), deadline)
-            ready = prepare(target.spec, family, inputs, wanted)
+            said = wanted.values.get("input_type")
+            stays = partial(_needs_job, target.spec, family, wanted, later=later)
+            inputs = await self._objects.resolve(target, inputs, said, deadline, stays)
+            ready = prepare(target.spec, family, inputs, wanted, background=later)
             ways = ways[:1]  # that other regions and accounts read the objects too is not known
         if admission is not None:
             await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
@@ -161,8 +186,9 @@ class Embedder:
         if guardrail is not None:
             guarded = await guard.enforce(inputs, guardrail, self._ways.of_guardrail(target), self._patience, deadline)
             inputs = guarded.inputs
-            ready = prepare(target.spec, family, inputs, wanted)
-        items, firsts, places = _once(ready.items) if inputs.texts_only else (ready.items, None, None)
+            ready = prepare(target.spec, family, inputs, wanted, background=later)
+        once = inputs.texts_only and not ready.slow
+        items, firsts, places = _once(ready.items) if once else (ready.items, None, None)
         work = Work(
             target,
             family,
@@ -179,8 +205,16 @@ class Embedder:
             retries,
             caller.shares_calls,
         )
+        if later and accept is not None:
+            tokens = sum(map(estimate_tokens, work.items))
+            reply: Reply[V] = Reply([], None, target, tokens, False, 0, inputs.emptied, ready.truncated, dropped)
+            return reply._replace(
+                jobs=await accept(work),
+                masked=guarded.masked if guarded else (),
+                guardrail=guarded.outcome if guarded else None,
+            )
         try:
-            found = await self._calls.run(work)
+            found = await (self._slow.run(work, ready.slow) if ready.slow else self._calls.run(work))
         finally:
             if admission is not None:
                 admission.correct(work.tokens)
@@ -201,6 +235,7 @@ class Embedder:
             guarded.outcome if guarded else None,
             work.items,
             work.regions,
+            work.seconds,
         )
 
 
@@ -222,14 +257,19 @@ def _truncated(here: tuple[int, ...], there: tuple[int, ...], places: Sequence[i
     return tuple(sorted({*here, *cut}))
 
 
-def _family(target: Target) -> Family:
-    if target.background:
-        raise ModelNotSupported(
-            "Background jobs are not a part of this version of Embedrock; "
-            f"{target.spec.id} embeds texts and images at once.",
-            param="model",
-        )
-    return FAMILIES[target.spec.family]
+def _needs_job(spec: ModelSpec, family: Family, wanted: Wanted, item: Item, *, later: bool) -> bool:
+    return family.jobs is not None and (later or family.jobs.is_slow(spec, item, wanted))
+
+
+def _can_wait(target: Target, family: Family, accept: Accept | None) -> Accept:
+    """Return who takes jobs of a model. Raises ModelNotSupported when nobody does."""
+    if family.jobs is None:
+        message = f"{target.spec.id} has no background jobs: name it without async_invoke/."
+    elif accept is None:
+        message = "There are no background jobs here: ask at /v1/embeddings, or leave out 'background'."
+    else:
+        return accept
+    raise ModelNotSupported(message, param="model" if target.background else "background")
 
 
 def _paired(inputs: Inputs) -> Inputs:
@@ -255,9 +295,14 @@ def _labels(work: Work[Any]) -> list[Label] | None:
     return [Label(index, segment) for index in range(len(work.items)) for segment in segments.get(index, (None,))]
 
 
-def billed(items: Sequence[Item], tokens: int) -> Billed:
-    """Return what AWS bills for `items`, of which it counted `tokens`."""
+def billed(items: Sequence[Item], tokens: int, seconds: Mapping[int, float] | None = None) -> Billed:
+    """Return what AWS bills for `items`, of which it counted `tokens`; `seconds`: of items whose length is known."""
     parts = [part for item in items for part in (item.parts if isinstance(item, Fused) else (item,))]
     texts = sum(isinstance(part, str) for part in parts)
     images = sum(not isinstance(part, str) and part.kind == "image" for part in parts)
-    return Billed(tokens, texts=texts, images=images)
+    lengths = dict.fromkeys(("audio", "video"), 0.0)
+    for position, length in (seconds or {}).items():
+        kind = getattr(items[position], "kind", None)
+        if kind in lengths:
+            lengths[kind] += length
+    return Billed(tokens, texts, images, lengths["audio"], lengths["video"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from embedrock import media
@@ -31,10 +31,18 @@ class Objects:
         self._stores = stores
         self._most_bytes = most_bytes
 
-    async def resolve(self, target: Target, inputs: Inputs, said: object, deadline: float) -> Inputs:
+    async def resolve(
+        self,
+        target: Target,
+        inputs: Inputs,
+        said: object,
+        deadline: float,
+        stays: Callable[[S3Object], bool] | None = None,
+    ) -> Inputs:
         """Return the inputs with their objects looked at, or fetched where the model does not read them from S3.
 
-        `said`: what the caller says the inputs are. Raises EmbedrockError; a BadRequest names the input.
+        `said`: what the caller says the inputs are. `stays`: which of them go to jobs, which read from S3.
+        Raises EmbedrockError; a BadRequest names the input.
         """
         s3 = self._stores[target.place]
         places = [
@@ -55,7 +63,10 @@ class Objects:
             try:
                 head = await s3.head(part.uri)
                 known = _known(part, head, "image" if isinstance(inputs.items[index], Fused) else said)
-                if known.kind is None or s3_limits(target.spec, known.kind).sync_s3_bytes is not None:
+                if known.kind is None or (stays and stays(known)):
+                    found[place] = known
+                    return
+                if s3_limits(target.spec, known.kind).sync_s3_bytes is not None:
                     found[place] = known
                     return
                 fetched += _inline_size(target.spec, known)

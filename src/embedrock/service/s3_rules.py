@@ -34,6 +34,12 @@ class S3Rules:
         if not all(self._allows(uri, of_key) for uri in uris):
             raise S3AccessDenied("The body names an object in no place in S3 that this gateway may read.")
 
+    def check_folder(self, uri: str, of_key: tuple[str, ...] | None = None) -> None:
+        """Raise S3AccessDenied when the folder for results lies outside."""
+        if not self._allows(f"{uri}/", of_key):
+            message = "'output_s3_uri' is in no place in S3 that this gateway may write to."
+            raise S3AccessDenied(message, param="output_s3_uri")
+
     def _allows(self, uri: str, of_key: tuple[str, ...] | None) -> bool:
         return _lies_in(uri, self.prefixes) and _lies_in(uri, of_key)
 

@@ -52,6 +52,10 @@ class Ways:
         """Return the way to the guardrails beside a target's model."""
         return self._make(target.place, "guardrail", "", target.region)
 
+    def of_jobs(self, place: str, region: str) -> Way | None:
+        """Return the way to the jobs at a place, which have a quota of their own; None: there is no such place."""
+        return self._make(place, "jobs", "", region) if place in self._upstreams else None
+
     def all(self) -> Mapping[tuple[str, str], Pacer]:
         """Return the pacers in use, by place and model."""
         return {key: pacer for key, (pacer, _) in self._shared.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -40,7 +40,8 @@ class Work(Generic[V]):
     calls: int = 0
     regions: tuple[str, ...] = ()  # that answered
     truncated: tuple[int, ...] = ()  # positions of items that the model cut
-    segments: dict[int, Sequence[Segment]] | None = None  # by position, of items with several vectors
+    segments: Mapping[int, Sequence[Segment | None]] | None = None  # by position, of items with several vectors
+    seconds: Mapping[int, float] | None = None  # by position, of items whose length is known
 
     def answered(self, region: str) -> None:
         """Remember that a region answered."""

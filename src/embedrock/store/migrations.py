@@ -70,6 +70,27 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             """,
         ),
     ),
+    (
+        3,  # jobs in the background; `store.jobs` says what the columns mean
+        (
+            """
+            CREATE TABLE jobs (
+                id TEXT PRIMARY KEY, owner TEXT NOT NULL, state TEXT NOT NULL, input BIGINT NOT NULL,
+                model TEXT NOT NULL, spec TEXT NOT NULL, place TEXT NOT NULL, region TEXT NOT NULL, kind TEXT NOT NULL,
+                body {blob} NOT NULL, own_folder TEXT NOT NULL, size BIGINT NOT NULL, scale BIGINT NOT NULL,
+                as_base64 BIGINT NOT NULL, tokens BIGINT NOT NULL, created_at BIGINT NOT NULL,
+                give_up_at BIGINT NOT NULL, version BIGINT NOT NULL, looks BIGINT NOT NULL, due_at BIGINT NOT NULL,
+                lease_until BIGINT NOT NULL, arn TEXT NOT NULL, folder TEXT NOT NULL, started_at BIGINT NOT NULL,
+                ended_at BIGINT NOT NULL, remove_at BIGINT NOT NULL, vectors BIGINT NOT NULL, failures TEXT NOT NULL,
+                milliseconds BIGINT NOT NULL, message TEXT NOT NULL
+            )
+            """,
+            "CREATE INDEX jobs_due ON jobs (state, due_at)",
+            "CREATE INDEX jobs_owner ON jobs (owner, created_at, id)",
+            "CREATE INDEX jobs_arn ON jobs (arn)",
+            "CREATE INDEX jobs_remove ON jobs (remove_at)",
+        ),
+    ),
 )
 
 

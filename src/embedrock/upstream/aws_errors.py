@@ -16,11 +16,13 @@ from embedrock.errors import (
     BadRequest,
     ContextTooLong,
     EmbedrockError,
+    JobFailed,
     ModelAccessDenied,
     ModelNotFound,
     ModelNotSupported,
     ModelWarming,
     Retry,
+    S3AccessDenied,
     Unavailable,
     UpstreamAuthFailed,
     UpstreamQuota,
@@ -86,6 +88,8 @@ def to_error(status: int, name: str, text: str, original_status: int | None = No
             return _model_error(original_status)
         case "ServiceQuotaExceededException":
             return UpstreamQuota("A service quota of the AWS account is exceeded.")
+        case "ConflictException":
+            return JobFailed("Bedrock has another job under this one's token.")
         case "ValidationException":
             return _validation(text)
         case "AccessDeniedException" if "API Key" in text:
@@ -143,5 +147,10 @@ def _validation(text: str) -> EmbedrockError:
         return ContextTooLong("A text is longer than this model reads.")
     if "Operation not allowed" in text or "not authorized" in text:
         return ModelAccessDenied("AWS does not let this account use the model yet.", param="model")
+    if "S3" in text or "bucket" in text:
+        return S3AccessDenied(
+            "Bedrock cannot read the object, or cannot write to the bucket: both have to be in the model's region, and "
+            "open to the gateway's credentials."
+        )
     reasons = [match[0] for match in _REASONS.finditer(text)][:_MOST_REASONS]
     return BadRequest(f"Bedrock refused the request as invalid{': ' if reasons else ''}{'; '.join(reasons)}.")

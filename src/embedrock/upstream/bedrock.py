@@ -102,6 +102,10 @@ class Bedrock:
         """Send `body` to another path, percent-encoded as it goes over the wire. Otherwise like `invoke`."""
         return await self._attempt(self._prepare(path, ()), body, parse, timeout_s)
 
+    async def get(self, path: str, parse: Callable[[Response], T], *, timeout_s: float) -> T:
+        """Ask for a path, percent-encoded as it goes over the wire. Otherwise like `invoke`."""
+        return await self._attempt(self._prepare(path, (), "GET"), b"", parse, timeout_s)
+
     async def _attempt(self, call: _Call, body: bytes, parse: Callable[[Response], T], timeout_s: float) -> T:
         if timeout_s <= 0:
             raise UpstreamTimeout("The request's time is up.")
@@ -129,13 +133,13 @@ class Bedrock:
     def close(self) -> None:
         self._pool.close()
 
-    def _prepare(self, path: str, headers: Headers) -> _Call:
+    def _prepare(self, path: str, headers: Headers, method: str = "POST") -> _Call:
         path = self._prefix + path
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         return _Call(
-            f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\naccept: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: {self._host}\r\naccept: application/json\r\n"
             f"content-type: application/json\r\nuser-agent: embedrock\r\n{lines}".encode(),
-            RequestSigner("POST", self._host, path, _JSON | dict(headers), region=self.region, service="bedrock"),
+            RequestSigner(method, self._host, path, _JSON | dict(headers), region=self.region, service="bedrock"),
         )
 
     def _signed(self, call: _Call, body: bytes, digest: str, credentials: Credentials) -> bytes:

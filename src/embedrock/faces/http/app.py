@@ -29,8 +29,8 @@ from embedrock.faces.http import headers as header
 from embedrock.faces.http import rates
 from embedrock.faces.http.auth import Auth
 from embedrock.faces.http.bodies import Bodies
-from embedrock.faces.http.handlers import AZURE, Route, Serving, find_route
-from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, whole
+from embedrock.faces.http.handlers import AZURE, Route, find_route
+from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, Serving, whole
 from embedrock.service.callers import Caller
 from embedrock.service.door import Admission
 from embedrock.settings import Settings
@@ -75,6 +75,8 @@ class App:
             self._auth = Auth(self.settings, self._gateway.keys, needed=needed)
             await send({"type": "lifespan.startup.complete"})
             looking = asyncio.create_task(self._look_for_credentials())
+            if self._gateway.database.is_there:  # there may be jobs that another process began
+                self._gateway.background.start()
             await receive()
             looking.cancel()
         self._gateway = self._mcp = None

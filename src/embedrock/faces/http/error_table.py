@@ -15,6 +15,7 @@ from embedrock.errors import (
     InsufficientCredits,
     InternalError,
     InvalidUpstream,
+    JobFailed,
     MethodNotAllowed,
     ModelAccessDenied,
     ModelNotFound,
@@ -211,7 +212,14 @@ DOCUMENTED: Final = (
         "for which the bucket's owner is a reason too",
         "name another; or add the place, or allow `s3:GetObject`",
     ),
-    Documented(NotFound, None, "nothing lives at the path", "check the base URL"),
+    Documented(
+        BadRequest,
+        "s3_bucket_missing",
+        "an input needs a job of Bedrock's, and the gateway has no bucket in the model's region, or no credentials "
+        "for S3",
+        "name a bucket in `AWS_S3_REGIONAL_BUCKETS`",
+    ),
+    Documented(NotFound, None, "nothing lives at the path, or there is no such job", "check the base URL, or the id"),
     Documented(
         ModelNotFound,
         "model_not_found",
@@ -273,6 +281,12 @@ DOCUMENTED: Final = (
         "upstream_invalid_response",
         "Bedrock answered something that is not the embedding asked for",
         "try again",
+    ),
+    Documented(
+        JobFailed,
+        "job_failed",
+        "Bedrock gave up a job that an input needs, or could not embed a part of the input",
+        "see what the message says of the input; in the background, what could be embedded is kept",
     ),
     Documented(
         Unavailable, "upstream_unavailable", "Bedrock failed or could not be reached, also after retries", "try again"

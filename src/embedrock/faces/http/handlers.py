@@ -7,10 +7,12 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import getrandbits
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
+from embedrock import vectors
 from embedrock.catalog import MODELS, Target
 from embedrock.catalog.prices import micro_credits
 from embedrock.errors import (
@@ -22,29 +24,23 @@ from embedrock.errors import (
     UpstreamThrottled,
     ValidationError,
 )
+from embedrock.faces import batches
 from embedrock.faces.http import bedrock_headers
 from embedrock.faces.http import headers as header
 from embedrock.faces.http.bedrock_headers import BedrockHeaders
-from embedrock.faces.http.messages import JSON, Answer, Headers, Request, read_json, timeout, whole
-from embedrock.service.embedder import Reply
-from embedrock.settings import Settings
+from embedrock.faces.http.jobs import cancel_batch, file_content, show_batch
+from embedrock.faces.http.messages import JSON, Answer, Headers, Request, Serving, read_json, timeout, whole
+from embedrock.service.embedder import Accept, Reply
 from embedrock.vectors import Array
+from embedrock.wire import batches as wire_batches
 from embedrock.wire import native, openai, v3
 from embedrock.wire.strict_json import LARGE_BYTES
-from embedrock.wiring import Gateway
 
 T = TypeVar("T")
 
 _HEADER_NAMES: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)  # of parameters that may be listed in a header
 _LIST_CHARS: Final = 2000  # of a list in a header
 _SHOWN_CHARS: Final = 200  # of a path quoted in a 404
-
-
-class Serving(NamedTuple):
-    """What handlers work with."""
-
-    settings: Settings
-    gateway: Gateway
 
 
 Handler = Callable[[Serving, Request], Awaitable[Answer]]
@@ -75,7 +71,11 @@ async def deployment_embeddings(serving: Serving, request: Request) -> Answer:
 async def _openai_embeddings(serving: Serving, request: Request, model: str | None = None) -> Answer:
     bedrock = bedrock_headers.read(request.headers, request.raw_headers)
     ask = await _decoded(openai.decode_request, serving, request, model)
-    reply = await _embed(serving, request, ask, bedrock)
+    accept = partial(serving.gateway.background.accept, as_base64=ask.render is vectors.as_base64)
+    reply = await _embed(serving, request, ask, bedrock, accept)
+    if reply.jobs is not None:
+        body = wire_batches.encode_accepted(ask.model, map(batches.of_job, reply.jobs), reply.tokens)
+        return Answer(body, _told(reply, bedrock.trace), 202)
     body = openai.encode_response(ask.model, reply.vectors, reply.tokens, reply.labels)
     return Answer(body, _told(reply, bedrock.trace))
 
@@ -135,7 +135,11 @@ async def _decoded(decode: Callable[..., T], serving: Serving, request: Request,
 
 
 async def _embed(
-    serving: Serving, request: Request, ask: openai.EmbeddingsRequest, bedrock: BedrockHeaders
+    serving: Serving,
+    request: Request,
+    ask: openai.EmbeddingsRequest,
+    bedrock: BedrockHeaders,
+    accept: Accept | None = None,
 ) -> Reply[Array]:
     try:
         return await serving.gateway.embedder.embed(
@@ -149,6 +153,7 @@ async def _embed(
             caller=request.caller,
             admission=request.admission,
             timeout_s=timeout(request.headers),
+            accept=accept,
         )
     except ContentBlocked as exc:
         exc.outcome = exc.outcome if bedrock.trace else None
@@ -262,6 +267,14 @@ ROUTES: Final = {
     "/health/ready": Route("ready", _GET, ready, needs_key=False),
     "/metrics": Route("metrics", _GET, metrics, needs_key=False),
 }
+_BATCH: Final = Route("batch", _GET, show_batch)
+_CANCEL: Final = Route("cancel", ("POST",), cancel_batch)
+_CONTENT: Final = Route("content", _GET, file_content)
+_JOB_PATHS: Final = (
+    (re.compile(r"/(?:v1/)?batches/[^/]+/cancel"), _CANCEL),
+    (re.compile(r"/(?:v1/)?batches/.+"), _BATCH),  # an ARN may come with its slash as it is
+    (re.compile(r"/(?:v1/)?files/[^/]+/content"), _CONTENT),
+)
 _NOTHING: Final = Route("unknown", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), nothing)
 
 
@@ -275,4 +288,7 @@ def find_route(path: str) -> Route:
         return route
     if path.startswith(("/v1/models/", "/models/")):
         return _MODEL
+    for pattern, route in _JOB_PATHS:
+        if pattern.fullmatch(path):
+            return route
     return AZURE if _AZURE_PATH.fullmatch(path) else _NOTHING

@@ -12,7 +12,9 @@ from embedrock.faces.http import headers as header
 from embedrock.faces.http.bodies import Room
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.door import Admission
+from embedrock.settings import Settings
 from embedrock.wire import openai
+from embedrock.wiring import Gateway
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
@@ -35,6 +37,13 @@ class Request(NamedTuple):
     room: Room  # for its body
     caller: Caller = ANYBODY
     admission: Admission | None = None  # None: the caller has no limits, or the path none
+
+
+class Serving(NamedTuple):
+    """What handlers work with."""
+
+    settings: Settings
+    gateway: Gateway
 
 
 class Answer(NamedTuple):

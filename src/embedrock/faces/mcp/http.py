@@ -20,8 +20,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from embedrock.errors import BadRequest
 from embedrock.faces.http import bedrock_headers
 from embedrock.faces.http import headers as header
-from embedrock.faces.http.handlers import Route, Serving
-from embedrock.faces.http.messages import Answer, Receive, Request, read_json, timeout, whole
+from embedrock.faces.http.handlers import Route
+from embedrock.faces.http.messages import Answer, Receive, Request, Serving, read_json, timeout, whole
 from embedrock.faces.mcp.server import ASKED, create_server
 from embedrock.faces.mcp.tools import Asked, Tools
 from embedrock.settings import Settings

@@ -12,12 +12,14 @@ import msgspec
 
 from embedrock import vectors
 from embedrock.errors import ContentBlocked
+from embedrock.faces.batches import of_invocation
 from embedrock.faces.http.bedrock_headers import BedrockHeaders
 from embedrock.faces.sdk.arguments import InvalidArgument, read_headers
 from embedrock.families import FAMILIES
 from embedrock.service.embedder import Reply
 from embedrock.vectors import Array, Label, Render
 from embedrock.wire import openai
+from embedrock.wire.batches import members
 from embedrock.wiring import Gateway
 
 V = TypeVar("V")
@@ -94,6 +96,7 @@ class Result(Generic[V]):
     dropped: tuple[str, ...]
     masked: tuple[int, ...]
     guardrail: str | None
+    batches: Sequence[Mapping[str, Any]] = ()  # of a request in the background: in place of vectors, one an input
 
     @property
     def indexes(self) -> tuple[int, ...]:
@@ -124,6 +127,7 @@ async def ask_here(gateway: Gateway, ask: Ask, render: Render[V]) -> Result[V]:
             guardrail=ask.headers.guardrail,
             timeout_s=ask.timeout_s,
             retries=ask.retries,
+            accept=gateway.runner.launch,
         )
     except ContentBlocked as exc:
         exc.outcome = exc.outcome if ask.headers.trace else None
@@ -143,6 +147,7 @@ async def ask_here(gateway: Gateway, ask: Ask, render: Render[V]) -> Result[V]:
         dropped=dropped,
         masked=reply.masked,
         guardrail=reply.guardrail if ask.headers.trace else None,
+        batches=[members(of_invocation(*job)) for job in reply.jobs or ()],
     )
 
 

@@ -16,14 +16,14 @@ import msgspec
 
 from embedrock import media, vectors
 from embedrock.accounts import Account
-from embedrock.errors import BadRequest, ModelNotSupported
+from embedrock.errors import BadRequest
 from embedrock.faces.sdk import background
 from embedrock.faces.sdk.arguments import InvalidArgument, find_place, read_retries, read_seconds
 from embedrock.faces.sdk.asking import Ask, Result, as_numbers, ask_here, make_ask
 from embedrock.faces.sdk.background import Job
 from embedrock.faces.sdk.engines import Engines
 from embedrock.faces.sdk.link import check_key
-from embedrock.faces.sdk.objects import Embedding, EmbeddingResponse, HiddenParams, Segment, Usage
+from embedrock.faces.sdk.objects import Embedding, EmbeddingResponse, HiddenParams, Segment, Usage, read_batch
 from embedrock.vectors import Array, Label, Render
 
 P = ParamSpec("P")
@@ -73,6 +73,10 @@ def _job(
     `drop_params`: leave out parameters that the model does not know. `params`: the model's own parameters.
     `api_base`: a gateway's URL: then the gateway is called, with `api_key` as its key, by any name it knows, and
     `aws_…` arguments are refused. Without it `api_key` is a Bedrock API key.
+
+    By the `async_invoke/` route, with `output_s3_uri` and `input_type`, the answer comes at once, without vectors:
+    each item has the `batch` of its job, `_hidden_params._invocation_arn` is its name, and `retrieve_batch` tells how
+    it stands.
 
     Raises ValueError where an argument is missing or contradicts another, and for sound and film, which need the
     `async_invoke/` route; else EmbedrockError.
@@ -196,11 +200,7 @@ def _check_route(model: object, value: object, input_type: str | None, params: M
             raise InvalidArgument("output_s3_uri cannot be empty for the async_invoke route.", param="output_s3_uri")
         if not input_type:
             raise InvalidArgument("input_type is required for the async_invoke route.", param="input_type")
-        raise ModelNotSupported(
-            "Background jobs are not a part of this version of Embedrock. Texts and images are embedded at once when "
-            "the model's name has no async_invoke/ in it.",
-            param="model",
-        )
+        return
     kinds = (input_type, *map(_slow_kind, _strings(value)))
     if slow := next((kind for kind in kinds if kind in _SLOW), None):
         raise InvalidArgument(
@@ -245,9 +245,11 @@ def _render(as_text: bool) -> Render[Any]:
 
 def _response(result: Result[list[float] | Array], provider: str) -> EmbeddingResponse:
     labels = result.labels or [Label(index) for index in range(len(result.vectors))]
+    jobs = list(map(read_batch, result.batches))
     return EmbeddingResponse(
         model=result.model,
-        data=[_item(vector, label) for vector, label in zip(result.vectors, labels, strict=True)],
+        data=[Embedding([], index, batch=job) for index, job in enumerate(jobs)]
+        or [_item(vector, label) for vector, label in zip(result.vectors, labels, strict=True)],
         usage=Usage(result.tokens, result.tokens),
         _hidden_params=HiddenParams(
             response_cost=float(result.cost_usd),
@@ -261,6 +263,7 @@ def _response(result: Result[list[float] | Array], provider: str) -> EmbeddingRe
             truncated=list(result.truncated),
             masked=list(result.masked),
             guardrail=result.guardrail,
+            _invocation_arn=jobs[0].id if jobs else None,
         ),
     )
 

@@ -72,15 +72,50 @@ class Segment(Record):
 
 
 @dataclass(eq=False)
+class Batch(Record):
+    """A job in the background, as OpenAI's clients know batches. Times are seconds since 1970."""
+
+    id: str  # the ARN of the invocation, or the id that a gateway gave the job
+    status: str  # in_progress, completed, failed, expired or cancelled
+    created_at: int
+    metadata: builtins.dict[str, str]  # output_file_id: where the results are; failure_message: why there are none
+    object: Literal["batch"] = "batch"
+    endpoint: str = "/v1/embeddings"
+    input_file_id: str = ""
+    completion_window: str = "24h"
+    model: str | None = None
+    errors: builtins.dict[str, Any] | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    in_progress_at: int | None = None
+    expires_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: builtins.dict[str, int] | None = None
+    usage: builtins.dict[str, int] | None = None
+
+
+def read_batch(members: Mapping[str, Any]) -> Batch:
+    """Return the batch of an answer's members; a gateway of another version may have more of them."""
+    known = {field.name for field in fields(Batch)}
+    return Batch(**{name: value for name, value in members.items() if name in known})
+
+
+@dataclass(eq=False)
 class Embedding(Record):
-    """One vector: numbers, or base64 of little-endian float32."""
+    """One vector: numbers, or base64 of little-endian float32; none yet, where it is a job's."""
 
     embedding: list[float] | str
     index: int  # of the input
     object: Literal["embedding"] = "embedding"
     segment: Segment | None = None
     input_indices: list[int] | None = None  # of the inputs that the one vector stands for
-    _optional = frozenset({"segment", "input_indices"})
+    batch: Batch | None = None  # the job that makes its vectors
+    _optional = frozenset({"segment", "input_indices", "batch"})
 
     def __repr__(self) -> str:
         vector = self.embedding
@@ -115,6 +150,7 @@ class HiddenParams(Record):
     truncated: list[int] = field(default_factory=list)
     masked: list[int] = field(default_factory=list)  # by the guardrail
     guardrail: str | None = None
+    _invocation_arn: str | None = None  # of the first input's job; at a gateway the id of its batch
     _optional = frozenset({"guardrail"})
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -43,6 +44,7 @@ class _Item(msgspec.Struct):
     index: int
     segment: Segment | None = None
     input_indices: tuple[int, ...] | None = None
+    batch: dict[str, Any] | None = None  # of a request in the background
 
     @property
     def label(self) -> Label:
@@ -92,6 +94,14 @@ class Remote:
             else:
                 return replace(result, dropped=tuple(sorted({*result.dropped, *dropped})))
 
+    async def batch(self, id_: str, key: str | None, deadline: float) -> dict[str, Any]:
+        """Return the members of one of the gateway's batches. Raises EmbedrockError."""
+        response = await self._link.send(Request("GET", f"/batches/{quote(id_, safe='')}", key), deadline)
+        try:
+            return msgspec.json.decode(response.body, type=dict[str, Any])
+        except BROKEN_JSON as exc:
+            raise InvalidUpstream("The gateway's answer is not a batch.") from exc
+
     async def _limit(self, key: str | None, deadline: float) -> int:
         """Return how many inputs the gateway takes at once."""
         response = await self._link.send(Request("GET", "/models", key), deadline)
@@ -135,7 +145,7 @@ class Remote:
         except BROKEN_JSON as exc:
             raise InvalidUpstream("The gateway's answer is not one of embeddings.") from exc
         _check_complete(answer.data, ask)
-        arrays = [bytes(item.embedding) for item in answer.data]
+        arrays = [bytes(item.embedding) for item in answer.data if item.batch is None]
         found: list[Any] = [array if as_sent else render(array, array.count(b",") + 1) for array in arrays]
         return _result(ask, answer, found, response.headers)
 
@@ -172,7 +182,8 @@ def _check_complete(items: Sequence[_Item], ask: Ask) -> None:
 
 
 def _result(ask: Ask, answer: _Answer, found: list[V], headers: Mapping[bytes, bytes]) -> Result[V]:
-    labels = [item.label for item in answer.data]
+    batches = [item.batch for item in answer.data if item.batch is not None]
+    labels = [item.label for item in answer.data if item.batch is None]
     model_id = headers.get(header.MODEL, b"").decode("latin-1") or answer.model
     tokens = answer.usage.prompt_tokens
     spec = MODELS.get(model_id)
@@ -193,6 +204,7 @@ def _result(ask: Ask, answer: _Answer, found: list[V], headers: Mapping[bytes, b
         dropped=_words(headers, header.DROPPED),
         masked=_indexes(headers, header.MASKED),
         guardrail=guardrail.decode("latin-1") if guardrail else None,
+        batches=batches,
     )
 
 
@@ -238,6 +250,7 @@ def _joined(parts: Mapping[int, Result[V]]) -> Result[V]:
         truncated=indexes("truncated"),
         dropped=tuple(sorted({name for result in results for name in result.dropped})),
         masked=indexes("masked"),
+        batches=[batch for result in results for batch in result.batches],
         guardrail=min((result.guardrail for result in results if result.guardrail), default=None),  # masked, passed
     )
 

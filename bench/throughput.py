@@ -1,6 +1,8 @@
 """What gets through a Bedrock quota: a long list, and many callers with a text each. Part of `make bench`.
 
-The upstream is the emulator with token-bucket quotas. All runs go at the same time, since nearly all of it is waiting.
+First 64 callers who come within 5 ms while a Cohere call is in flight, before the canned upstream; the native route,
+whose calls are not shared, stands beside them. Then quotas: the upstream is the emulator with token buckets, and all
+runs go at the same time, since nearly all of it is waiting.
 
 Exit status: 0 measured (targets missed included), 1 something broke.
 """
@@ -10,6 +12,9 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import selectors
+import socket
+import statistics
 import sys
 import tempfile
 import threading
@@ -22,15 +27,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.load import COHERE, TITAN, LoadError, fetch
-from bench.peers import child_env
-from bench.process import Peer, PeerError, answers, free_port, settle, start
+from bench.load import COHERE, TITAN, LoadError, Target, drained, fetch, sentence
+from bench.peers import Upstream, child_env, start_gateway
+from bench.process import Cores, Peer, PeerError, answers, free_port, pinned, settle, start
 from bench.report import Goal
 
 _BIN = Path(sys.executable).parent
 _TEXTS = 2048
 _PER_S = 100
 _CALLERS = 200
+_DELAY_MS = 50
+_ROUNDS = 15
 _CALLS, _WINDOW_S, _WINDOWS = 20, 6.0, 5
 
 
@@ -108,44 +115,130 @@ def many_callers(place: Place, path: str, make: Callable[[str], dict[str, Any]])
     return sum(at >= begin for at in served) / (_WINDOWS * _CALLS * 96), len(errors)
 
 
-def main() -> int:
-    """Start everything, measure, print."""
+def openai(text: str) -> dict[str, Any]:
+    """Return a request whose call may be shared."""
+    return {"model": COHERE, "input": text}
+
+
+def native(text: str) -> dict[str, Any]:
+    """Return the same for the native route."""
+    return {"model": COHERE, "texts": [text], "input_type": "search_document"}
+
+
+_OPENAI, _NATIVE = "/v1/embeddings", "/v1/aws-bedrock/embeddings"
+
+
+def crowd(gateway: Peer, upstream: Upstream, path: str, make: Callable[[str], dict[str, Any]]) -> tuple[int, float]:
+    """Let 64 callers ask within 5 ms after one has; return the calls made for them, and the median of their times."""
+    bodies = [json.dumps(make(f"text {number} of a crowd {time.monotonic_ns()}")).encode() for number in range(65)]
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
+    address = urlsplit(gateway.url)
+    before = upstream.calls()
+    with ExitStack() as stack, selectors.DefaultSelector() as waiting:
+        sockets = [
+            stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0))) for _ in bodies
+        ]
+        sent: dict[socket.socket, float] = {}
+        for number, (each, body) in enumerate(zip(sockets, bodies, strict=True)):
+            each.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
+            sent[each] = time.perf_counter()
+            if number == 0:
+                time.sleep(_DELAY_MS / 1000 / 5)  # it is in flight
+            else:
+                waiting.register(each, selectors.EVENT_READ, each)
+        if sent[sockets[-1]] - sent[sockets[1]] > 0.005:
+            raise LoadError("the callers did not come within 5 ms")
+        times_s: list[float] = []
+        while waiting.get_map():
+            for key, _ in waiting.select(timeout=10):
+                asker: socket.socket = key.data
+                times_s.append(time.perf_counter() - sent[asker])
+                waiting.unregister(asker)
+                if not asker.recv(100).startswith(b"HTTP/1.1 200"):
+                    raise LoadError(f"{path} did not answer 200")
+    return upstream.calls() - before - 1, statistics.median(times_s)
+
+
+def measure_sharing(folder: Path) -> list[Goal | str]:
+    """Return what calls that are shared save, and what they cost a lone caller."""
+    with ExitStack() as stack:
+        cores = Cores.split()
+        upstream = Upstream(folder, cores, digits17=False)
+        stack.callback(upstream.peer.stop)
+        for texts in range(1, 65):  # the upstream makes each answer once
+            body = {"texts": ["x"] * texts, "input_type": "search_document"}
+            fetch(f"{upstream.url}/model/{COHERE}/invoke", json.dumps(body).encode(), trust=upstream.cert)
+        gateway = start_gateway(folder, cores, upstream, command=f"{_BIN / 'embedrock'} serve", lanes=64)
+        stack.callback(gateway.stop)
+        routes = ((_OPENAI, openai), (_NATIVE, native))
+        lone = [
+            [
+                drained(Target(gateway.url + path, json.dumps(make(sentence(0))), 1), connections=1, seconds=0.5)
+                for path, make in routes
+            ]
+            for _ in range(_ROUNDS)
+        ]
+        upstream.set_delay_ms(_DELAY_MS)
+        with pinned(cores.others):
+            together = [[crowd(gateway, upstream, path, make) for path, make in routes] for _ in range(_ROUNDS)]
+    calls = statistics.median(shared[0] for shared, _ in together)
+    slower = statistics.median(shared[1] / alone[1] for shared, alone in together)
+    costs_ms = statistics.median((shared.p50_us - alone.p50_us) / 1000 for shared, alone in lone)
+    return [
+        Goal("calls for 64 callers who come together", "", calls, 3),
+        Goal("their p50 over that of calls of their own", " x", slower, 1.2),
+        Goal("what it costs a lone caller, p50", " ms", costs_ms, 0.2),
+    ]
+
+
+def measure_quotas(folder: Path) -> list[Goal | str]:
+    """Return what gets through a quota."""
     titan = {"match": {"model": TITAN}, "requests_per_minute": _PER_S * 60, "burst_s": 1}
     cohere = {"match": {"model": COHERE}, "requests_per_minute": _CALLS * 60 / _WINDOW_S, "burst_s": 1}
     told = {TITAN: {"requests_per_minute": _PER_S * 60}, COHERE: {"requests_per_minute": _CALLS * 60 / _WINDOW_S}}
 
-    def openai(text: str) -> dict[str, Any]:
-        return {"model": COHERE, "input": text}
-
-    def native(text: str) -> dict[str, Any]:
-        return {"model": COHERE, "texts": [text], "input_type": "search_document"}
-
-    print(f"One request for {_TEXTS} texts, Titan v2, {_PER_S} calls a second; {_CALLERS} callers with one text at a")
-    print(f"time, cohere.embed-english-v3, {_CALLS} calls per {_WINDOW_S:.0f} s. Upstream: the emulator.", flush=True)
-    with tempfile.TemporaryDirectory(prefix="embedrock-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        try:
-            known, unknown = (make_place(folder, stack, titan, quotas) for quotas in (told, None))
-            shared, alone = (make_place(folder, stack, cohere, told) for _ in range(2))
-            with ThreadPoolExecutor(4) as pool:
-                lists = [pool.submit(long_list, place) for place in (known, unknown)]
-                crowd = pool.submit(many_callers, shared, "/v1/embeddings", openai)
-                apart = pool.submit(many_callers, alone, "/v1/aws-bedrock/embeddings", native)
-                (over, throttled), (learned, learning) = (each.result() for each in lists)
-                (full, errors), (single, _) = crowd.result(), apart.result()
-        except (PeerError, LoadError, OSError) as exc:
-            print(exc, file=sys.stderr)
-            return 1
-    for goal in (
+    with ExitStack() as stack:
+        known, unknown = (make_place(folder, stack, titan, quotas) for quotas in (told, None))
+        shared, alone = (make_place(folder, stack, cohere, told) for _ in range(2))
+        with ThreadPoolExecutor(4) as pool:
+            lists = [pool.submit(long_list, place) for place in (known, unknown)]
+            crowd = pool.submit(many_callers, shared, _OPENAI, openai)
+            apart = pool.submit(many_callers, alone, _NATIVE, native)
+            (over, throttled), (learned, learning) = (each.result() for each in lists)
+            (full, errors), (single, _) = crowd.result(), apart.result()
+    return [
         Goal("time over the least possible, quota known", " x", over, 1.15),
         Goal("calls throttled, quota known", " %", throttled * 100, 2),
         Goal("time over the least possible, quota learned", " x", learned, 1.15),
         Goal("calls throttled, quota learned", " %", learning * 100, 30),
         Goal("texts of many callers, of what full calls could hold", " %", full * 100, 93, at_least=True),
         Goal("errors", "", errors, 0),
-    ):
-        print(goal)
-    print(f"  the same callers on the native route, whose calls are not shared: {single:.1%}")
+        f"          the same callers on the native route, whose calls are not shared: {single:.1%}",
+    ]
+
+
+def main() -> int:
+    """Measure and print."""
+    parts = (
+        (
+            f"64 callers with one text each, cohere.embed-english-v3, one call in flight, upstream answers after "
+            f"{_DELAY_MS} ms; medians of {_ROUNDS} rounds",
+            measure_sharing,
+        ),
+        (
+            f"One request for {_TEXTS} texts, Titan v2, {_PER_S} calls a second; {_CALLERS} callers with one text at a "
+            f"time, cohere.embed-english-v3, {_CALLS} calls per {_WINDOW_S:.0f} s, {_WINDOWS} windows",
+            measure_quotas,
+        ),
+    )
+    with tempfile.TemporaryDirectory(prefix="embedrock-bench-") as folder:
+        for title, measure in parts:
+            print(f"\n{title}", flush=True)
+            try:
+                print("\n".join(map(str, measure(Path(folder)))), flush=True)
+            except (PeerError, LoadError, OSError) as exc:
+                print(exc, file=sys.stderr)
+                return 1
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedrock.accounts import Account
     from embedrock.errors import EmbedrockError
+    from embedrock.faces.documents import pages, picture
     from embedrock.faces.sdk.client import AsyncClient, Client, Embeddings
     from embedrock.faces.sdk.functions import aembedding, embedding
     from embedrock.faces.sdk.jobs import aretrieve_batch, await_batch, retrieve_batch, wait
@@ -31,6 +32,8 @@ __all__ = [
     "aretrieve_batch",
     "await_batch",
     "embedding",
+    "pages",
+    "picture",
     "retrieve_batch",
     "wait",
 ]
@@ -47,6 +50,8 @@ _HOMES = {
     "aretrieve_batch": "embedrock.faces.sdk.jobs",
     "await_batch": "embedrock.faces.sdk.jobs",
     "embedding": "embedrock.faces.sdk.functions",
+    "pages": "embedrock.faces.documents",
+    "picture": "embedrock.faces.documents",
     "retrieve_batch": "embedrock.faces.sdk.jobs",
     "wait": "embedrock.faces.sdk.jobs",
 }

@@ -5,10 +5,11 @@ refused with a BadRequest that names the parameter and never holds the content.
 """
 
 from embedrock.media.data_uri import LongUri, Media, is_media, read_bytes, read_data_uri
-from embedrock.media.formats import Kind
+from embedrock.media.formats import BY_EXTENSION, Kind
 from embedrock.media.s3_uri import S3Object, is_s3, of_mime, read_s3_uri
 
 __all__ = [
+    "BY_EXTENSION",
     "Kind",
     "LongUri",
     "Media",

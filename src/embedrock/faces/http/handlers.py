@@ -267,9 +267,9 @@ ROUTES: Final = {
     "/health/ready": Route("ready", _GET, ready, needs_key=False),
     "/metrics": Route("metrics", _GET, metrics, needs_key=False),
 }
-_BATCH: Final = Route("batch", _GET, show_batch)
-_CANCEL: Final = Route("cancel", ("POST",), cancel_batch)
-_CONTENT: Final = Route("content", _GET, file_content)
+_BATCH: Final = Route("batch", _GET, show_batch, right="embeddings")
+_CANCEL: Final = Route("cancel", ("POST",), cancel_batch, right="embeddings")
+_CONTENT: Final = Route("content", _GET, file_content, right="embeddings")
 _JOB_PATHS: Final = (
     (re.compile(r"/(?:v1/)?batches/[^/]+/cancel"), _CANCEL),
     (re.compile(r"/(?:v1/)?batches/.+"), _BATCH),  # an ARN may come with its slash as it is

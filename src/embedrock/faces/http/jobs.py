@@ -57,7 +57,7 @@ async def file_content(serving: Serving, request: Request) -> Answer:
 
 
 async def _invocation(serving: Serving, request: Request, arn: str) -> wire.Batch:
-    """Return a job of Bedrock's: one operator may ask for any; where there are several keys, each for its own."""
+    """Return a job of Bedrock's: one operator may ask for any; where others have keys too, each for its own."""
     gateway = serving.gateway
     job = await gateway.background.find_started(arn) if gateway.database.is_there else None
     if job is not None:
@@ -65,7 +65,8 @@ async def _invocation(serving: Serving, request: Request, arn: str) -> wire.Batc
             raise unknown_job()
         return batches.of_job(job)
     region = ARN.fullmatch(arn)["region"]  # type: ignore[index]  # it was checked
-    if len(serving.settings.api_key) > 1 or region not in gateway.names.regions:
+    shared = request.caller.account is not None or len(serving.settings.api_key) > 1
+    if shared or region not in gateway.names.regions:
         raise unknown_job()
     try:
         place = gateway.runner.at(region, region)

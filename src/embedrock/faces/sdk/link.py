@@ -123,7 +123,7 @@ class Link:
             return _Failure(InvalidUpstream("The gateway's answer is too large."), again=False)
         except Unavailable as exc:
             return _Failure(_unreachable(exc), again=exc.retry is Retry.TRANSIENT)
-        return response if response.status == 200 else _failure(response)
+        return response if response.status in (200, 202) else _failure(response)
 
     def _raw(self, request: Request, left_s: float) -> bytes:
         headers = [

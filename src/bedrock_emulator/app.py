@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from . import catalog, container_credentials, control_plane, guardrails, invoke_headers, json_body, sigv4
 from .async_invoke import find_model
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
+from .fate import PLAIN, Fate
 from .latency import Latency, LatencyTable
 from .manage import Controls, manage
 from .models import FAMILIES
@@ -195,20 +197,20 @@ class Emulator:
         if call.op == "GetAsyncInvoke":
             call.model = self._controls.jobs.model_of(call.identifiers[0])
 
-        async def answer(body: bytes) -> Response:
+        async def answer(body: bytes, fate: Fate = PLAIN) -> Response:
             match call.op:
                 case "InvokeModel":
                     return await self._invoke(call, body, echoed)
                 case "ApplyGuardrail":
                     return self._apply_guardrail(call, body)
                 case "StartAsyncInvoke":
-                    started = self._controls.jobs.start(body, call.region, call.account)
+                    started = self._controls.jobs.start(body, call.region, call.account, fate)
                     return replace(as_json(started), items=1)
                 case "GetContainerCredentials":
                     return container_credentials.answer(self._controls.keys)
             return self._control(call)
 
-        struck = Struck(call.op, call.model, call.region, call.request.body, answer)
+        struck = Struck(call.op, call.model, call.region, call.request.body, answer, partial(answer, call.request.body))
         if fault := self._controls.faults.pick(call.names):
             call.fault = fault.NAME
             return await fault.strike(struck)

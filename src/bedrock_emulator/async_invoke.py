@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,8 +24,9 @@ from . import async_output, catalog, json_body
 from .async_output import Place
 from .control_plane import ACCOUNT, page
 from .errors import AwsError, conflict, constraints, enum_rule, quota_exceeded, validation
+from .fate import PLAIN, Fate
 from .models import segmented
-from .s3.store import Store, open_objects
+from .s3.store import Blob, Store, open_objects
 from .settings import Settings
 
 STATUSES = ("InProgress", "Completed", "Failed")
@@ -38,7 +40,10 @@ _DURATION_S = 0.2
 
 @dataclass(slots=True)
 class Job:
-    """One asynchronous call. `asked`: all that it was started with but the token; `place`: where its output goes."""
+    """One asynchronous call.
+
+    `asked`: all that it was started with but the token; `place`: where its output goes; `fate`: how it ends.
+    """
 
     arn: str
     model_id: str
@@ -47,6 +52,7 @@ class Job:
     token: str | None
     asked: dict[str, Any]
     place: Place
+    fate: Fate
     submitted: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: datetime | None = None
     status: str = "InProgress"
@@ -108,7 +114,7 @@ class AsyncJobs:
         self._tasks.clear()
         self._duration_s, self._max_running = _DURATION_S, None
 
-    def start(self, sent: bytes, region: str, account: str) -> dict[str, Any]:
+    def start(self, sent: bytes, region: str, account: str, fate: Fate = PLAIN) -> dict[str, Any]:
         """Answer StartAsyncInvoke. Raises AwsError."""
         asked = json_body.parse(sent)
         _check(asked)
@@ -125,7 +131,7 @@ class AsyncJobs:
         segmented.validate(model_id, asked["modelInput"])
         job_id = "".join(secrets.choice(_ID) for _ in range(12))
         arn = f"arn:aws:bedrock:{region}:{ACCOUNT}:async-invoke/{job_id}"
-        job = Job(arn, model_id, account, region, token, asked, self._place(asked, region, job_id))
+        job = Job(arn, model_id, account, region, token, asked, self._place(asked, region, job_id), fate)
         if self._max_running is not None and self._running_beside(job) >= self._max_running:
             raise quota_exceeded()
         async_output.write_manifest(self._store, job.place, arn)
@@ -193,7 +199,8 @@ class AsyncJobs:
         objects = open_objects(self._store, job.region)
         body: dict[str, Any] = job.asked["modelInput"]
         try:
-            output = await asyncio.to_thread(async_output.make, self._store, job.place, job.model_id, body, objects)
+            make = partial(async_output.make, self._store, job.place, job.model_id, body, objects, job.fate)
+            output = await asyncio.to_thread(make)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         except AwsError as error:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -202,9 +209,24 @@ class AsyncJobs:
             job.end("Failed", "The emulator failed; what it wrote to standard error says how.")
             raise
         else:
-            for key, blob in output.items():
-                job.place.put(key, blob)
-            job.end("Completed")
+            await self._end(job, output)
+
+    async def _end(self, job: Job, output: Mapping[str, Blob]) -> None:
+        """End a call whose input was good, as its fate has it."""
+        fate = job.fate
+        missing = fate.output == "missing"
+        if fate.status == "Completed" and not missing:
+            job.place.put(output)
+        if missing:
+            job.place.remove(async_output.MANIFEST)
+        if fate.status != "InProgress":
+            job.end(fate.status, fate.message)
+        if missing and fate.late_s is not None:
+            await asyncio.sleep(fate.late_s)
+            job.place.put(output)
+        elif missing or fate.status != "Completed":
+            for blob in output.values():
+                blob.remove()
 
 
 def find_model(asked: Mapping[str, Any], region: str) -> str | None:

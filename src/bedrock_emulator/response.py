@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from .errors import AwsError
+from .fate import Fate
 from .transport import Connection
 
 JSON = (b"content-type", b"application/json")
@@ -43,7 +44,7 @@ class Struck:
     """A call that a fault strikes.
 
     `answer` makes the true answer to a body, the sent one or another, with this call's operation, model and headers.
-    It raises AwsError, and Unanswered.
+    It raises AwsError, and Unanswered. `start`: does the same for a StartAsyncInvoke, given what becomes of the call.
     """
 
     op: str
@@ -51,10 +52,16 @@ class Struck:
     region: str
     body: bytes
     answer: Callable[[bytes], Awaitable[Response]]
+    start: Callable[[Fate], Awaitable[Response]] | None = None
 
     async def true_answer(self) -> Response:
         """Return what the caller would get without the fault. Raises as `answer`."""
         return await self.answer(self.body)
+
+    async def fated(self, fate: Fate) -> Response:
+        """Return the true answer, to an asynchronous call that goes a way of its own. Raises as `answer`."""
+        assert self.start is not None  # noqa: S101  # the fault is for StartAsyncInvoke
+        return await self.start(fate)
 
 
 def as_json(value: Any, status: int = 200) -> Response:

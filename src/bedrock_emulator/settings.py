@@ -78,6 +78,13 @@ class Settings:
             raise self.refuse(name, f"must be a number from 0 to {most:g}")
         return float(value)
 
+    def flag(self, name: str) -> bool:
+        """Return true or false; false when absent or null."""
+        value = self._get(name, None)
+        if value is not None and not isinstance(value, bool):
+            raise self.refuse(name, "must be true or false")
+        return bool(value)
+
     def whole(self, name: str, default: int | None) -> int | None:
         """Return a whole number, not negative; null stands for the default."""
         value = self._get(name, default)

@@ -56,8 +56,32 @@ class Connection:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._protocol: EmulatorProtocol = scope[_PROTOCOL]
-        self._receive = receive
+        self._scope = scope
+        self.receive = receive
         self._send = send
+
+    def altered(self, change: Callable[[bytes, int, int], bytes | None]) -> Connection:
+        """Return a connection that changes the pieces of a body.
+
+        `change` is given each with its place and the body's length; for None nothing is sent, and after a piece that
+        became shorter the answer counts as not yet whole.
+        """
+        at = length = 0
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal at, length
+            if message["type"] == "http.response.start":
+                length = int(dict(message["headers"])[b"content-length"])
+            else:
+                sent = message["body"]
+                changed = change(sent, at, length)
+                at += len(sent)
+                if changed is None:
+                    return
+                message = {**message, "body": changed, "more_body": message["more_body"] or len(changed) < len(sent)}
+            await self._send(message)
+
+        return Connection(self._scope, self.receive, send)
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer."""
@@ -89,7 +113,7 @@ class Connection:
         """Wait until the connection is gone, or for so many seconds at most; return whether it is."""
         try:
             async with asyncio.timeout(within_s):
-                while (await self._receive())["type"] != "http.disconnect":
+                while (await self.receive())["type"] != "http.disconnect":
                     pass
         except TimeoutError:
             return False

@@ -14,9 +14,15 @@ from random import Random
 from typing import Any, ClassVar, Protocol, Self
 
 from ..response import Response, Struck
+from ..s3.ask import OPERATIONS
 from ..settings import BadSettingError, Settings
 from ..table import Names, Table, matches
 from .access_denied import AccessDenied
+from .async_conflict import AsyncConflict
+from .async_end import AsyncEnd
+from .async_lost import AsyncLost
+from .async_output import AsyncOutput
+from .async_status import AsyncStatus
 from .bad_numbers import BadNumbers
 from .container_credentials import ContainerCredentials
 from .continue_100 import Continue100
@@ -35,6 +41,10 @@ from .norm import Norm
 from .not_found import NotFound
 from .permuted import Permuted
 from .reset import Reset
+from .s3_complete import S3Complete
+from .s3_corrupt import S3Corrupt
+from .s3_error import S3ErrorFault
+from .s3_reset import S3Reset
 from .server_error import ServerError
 from .service_quota_exceeded import ServiceQuotaExceeded
 from .slow_body import SlowBody
@@ -49,7 +59,7 @@ from .zeros import Zeros
 
 
 class Fault(Protocol):
-    """What a module of this package offers. `OP`: the one operation it is for; None: any."""
+    """What a module of this package offers. `OP`: the one operation it is for; None: any of Bedrock's, or of S3's."""
 
     NAME: ClassVar[str]
     OP: ClassVar[str | None]
@@ -68,10 +78,13 @@ _FAULTS: tuple[type[Fault], ...] = (
     *(LatencyShift, Hang, SlowBody, Continue100),
     *(Reset, FinMidBody, StaleKeepAlive, WrongContentLength, WrongContentType, TruncatedJson, GzipUnasked),
     *(VectorCount, Dimensions, BadNumbers, Zeros, Norm, Permuted, Foreign, Tokens),
+    *(AsyncLost, AsyncConflict, AsyncEnd, AsyncOutput, AsyncStatus),
 )
+_S3_FAULTS: tuple[type[Fault], ...] = (S3ErrorFault, S3Reset, S3Corrupt, S3Complete)
+_ANYWHERE = (Hang, LatencyShift)  # S3 too, where an operation of it is named
 
 #: name → fault
-FAULTS: dict[str, type[Fault]] = {fault.NAME: fault for fault in _FAULTS}
+FAULTS: dict[str, type[Fault]] = {fault.NAME: fault for fault in (*_FAULTS, *_S3_FAULTS)}
 _MATCH = ("op", "model", "region", "account")
 
 
@@ -81,6 +94,7 @@ class Entry:
 
     Of the calls that match, the first `after` are spared; each later one is struck with probability `p`, drawn from
     `seed`, until `n` were struck or `for_s` seconds have passed. With `off_s` it sleeps that long after every `on_s`.
+    `s3`: whether it is for S3, or else for Bedrock.
     """
 
     id: int
@@ -95,6 +109,7 @@ class Entry:
     off_s: float
     rng: Random
     since: float
+    s3: bool
     seen: int = 0
     fired: int = 0
 
@@ -133,6 +148,11 @@ class FaultTable(Table[Entry]):
         match = settings.texts("match", _MATCH)
         if fault.OP is not None and match.setdefault("op", fault.OP) != fault.OP:
             raise BadSettingError(f"match.op: this fault is for {fault.OP}")
+        s3 = fault in _S3_FAULTS
+        if "op" in match and (match["op"] in OPERATIONS) != s3:
+            if fault not in _ANYWHERE:
+                raise BadSettingError(f"match.op: this fault is for {'S3' if s3 else 'Bedrock'}")
+            s3 = True
         if settings.has("on_s") != settings.has("off_s"):
             raise BadSettingError("off_s: goes with on_s")
         entry = Entry(
@@ -148,14 +168,17 @@ class FaultTable(Table[Entry]):
             off_s=settings.number("off_s", 0.0),
             rng=Random(settings.whole("seed", 0)),  # noqa: S311  # repeatable on purpose
             since=self._clock(),
+            s3=s3,
         )
         settings.done()
         return self.keep(entry)
 
-    def pick(self, names: Names) -> Fault | None:
-        """Return the fault that strikes a call."""
+    def pick(self, names: Names, *, s3: bool = False) -> Fault | None:
+        """Return the fault that strikes a call of Bedrock, or of S3."""
         now = self._clock()
-        return next((entry.fault for entry in self._entries.values() if entry.takes(names, now)), None)
+        return next(
+            (entry.fault for entry in self._entries.values() if entry.s3 == s3 and entry.takes(names, now)), None
+        )
 
 
 __all__ = ["FAULTS", "Fault", "FaultTable"]

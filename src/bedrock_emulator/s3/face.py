@@ -12,7 +12,8 @@ from uuid import uuid4
 from .. import sigv4
 from ..errors import AwsError
 from ..manage import Controls
-from ..response import Response, unanswered
+from ..response import Response, Struck, unanswered
+from ..table import Names
 from ..transport import ARRIVED, Connection, Receive, Scope, Send
 from . import buckets, objects, uploads
 from .ask import UNKNOWN, XML, Ask, operation, split
@@ -95,10 +96,15 @@ class S3:
             store=self._controls.s3,
             receive=receive_body,
         )
+        struck: str | None = None
         request_id = uuid4().hex[:16].upper()
         try:
             self._check(ask, scope)
-            response = await _HANDLERS[ask.op](ask)
+            if fault := self._controls.faults.pick(_names(ask, match), s3=True):
+                struck = fault.NAME
+                response = await fault.strike(Struck(ask.op, None, ask.region, b"", lambda _: _HANDLERS[ask.op](ask)))
+            else:
+                response = await _HANDLERS[ask.op](ask)
         except S3Error as error:
             body = (
                 b"" if scope["method"] == "HEAD" or error.status == 304 else error.body(f"/{bucket}/{key}", request_id)
@@ -121,7 +127,7 @@ class S3:
             items=None,
             concurrency=concurrency,
             headers=scope["headers"],
-            fault=None,
+            fault=struck,
             took_ms=(time.perf_counter() - started) * 1000,
         )
         response.headers[:0] = [(b"x-amz-request-id", request_id.encode()), (b"x-amz-id-2", request_id.encode())]
@@ -149,6 +155,11 @@ class S3:
             bucket = ask.store.buckets.get(bucket_name)
             if name in ask.headers and bucket and ask.headers[name] != bucket.owner:
                 raise S3Error("AccessDenied")
+
+
+def _names(ask: Ask, match: re.Match[str] | None) -> Names:
+    """Return by what a fault may mean a request."""
+    return {"op": (ask.op,), "model": (), "region": (ask.region,), "account": (match[1] if match else None,)}
 
 
 def _expected_owners(ask: Ask) -> dict[str, str]:

@@ -102,11 +102,9 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def checksum(found: S3Object) -> list[tuple[bytes, bytes]]:
-    """Return the headers of the checksum that this S3 has of every object."""
-    return [
-        (b"x-amz-checksum-crc32", found.blob.checksums["crc32"].encode()),
-        (b"x-amz-checksum-type", b"FULL_OBJECT"),
-    ]
+    """Return the headers of the checksum that this S3 has of every object it received."""
+    crc32 = found.blob.checksums.get("crc32")
+    return [(b"x-amz-checksum-crc32", crc32.encode()), (b"x-amz-checksum-type", b"FULL_OBJECT")] if crc32 else []
 
 
 def _find(ask: Ask) -> S3Object:

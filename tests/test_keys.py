@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
+from tests import forged
 
 from embedrock.faces.http.handlers import RIGHTS
 from embedrock.service import issuing
@@ -279,6 +283,47 @@ def test_gateway_without_operators_keys_takes_accounts_keys_only(
     assert refusal(ask(keyless, "sk-embedrock-" + "A" * 43)) == (401, "invalid_api_key", None)
     assert refusal(after) == (401, None, None)
     assert ask(gateway, key).status == 200
+
+
+def test_tokens_of_an_identity_provider_are_taken_for_keys(
+    start_gateway: StartGateway, emulator: Emulator, tmp_path: Path
+) -> None:
+    """With its keys at a URL that is a file server's, beside keys of accounts and of operators."""
+    accounts = Accounts(tmp_path)
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "keys").write_text(json.dumps({"keys": [forged.JWK]}), encoding="utf-8")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    with HTTPServer(("127.0.0.1", 0), handler) as provider:
+        thread = Thread(target=provider.serve_forever)
+        thread.start()
+        try:
+            gateway = start_gateway(
+                AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url,
+                EMBEDROCK_DATABASE_URL=accounts.url,
+                EMBEDROCK_JWT_JWKS_URL=f"http://127.0.0.1:{provider.server_port}/keys",
+                EMBEDROCK_JWT_ISSUER=forged.ISSUER,
+                EMBEDROCK_JWT_AUDIENCE=forged.AUDIENCE,
+                EMBEDROCK_KEY_REQUESTS_PER_MINUTE="100",
+            )
+            good = [ask(gateway, forged.token(jti=str(number))) for number in range(2)]
+            bad = {what: ask(gateway, token) for what, token in forged.forged().items() if len(token) < 60_000}
+        finally:
+            provider.shutdown()
+            thread.join()
+
+    assert [answer.status for answer in good] == [200, 200]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in good] == ["99", "98"], "by account"
+    assert len(bad) >= 40
+    assert {refusal(answer) for answer in bad.values()} <= {
+        (401, "invalid_token", None),
+        (401, "invalid_api_key", None),
+    }
+    assert len(emulator.journal()) == 2
+    assert ask(gateway, accounts.issue().token).status == 200
+    assert refusal(gateway.embed({"model": TITAN, "input": "a"})) == (401, None, None)
+    seen = gateway.errors()
+    assert not [what for what, token in forged.forged().items() if len(token) > 100 and token[-40:] in seen]
 
 
 def test_gateway_with_a_bad_secret_does_not_start(run_embedrock: RunEmbedrock, tmp_path: Path) -> None:

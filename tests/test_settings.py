@@ -60,6 +60,12 @@ VARIABLES: list[tuple[str, str, object, str | None]] = [
     ("CREDITS_PER_USD", "12.50", Decimal("12.5"), "0"),
     ("DATABASE_URL", "sqlite:///x.db", "sqlite:///x.db", None),
     ("KEY_SECRET", "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", None),
+    ("JWT_JWKS_URL", "https://id.example/keys", "https://id.example/keys", "http://id.example/keys"),
+    ("JWT_KEY", "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", None),
+    ("JWT_ALGORITHMS", "ES256, EdDSA", ("ES256", "EdDSA"), "none"),
+    ("JWT_ISSUER", "https://id.example", "https://id.example", ""),
+    ("JWT_AUDIENCE", "embedrock", "embedrock", ""),
+    ("JWT_ACCOUNT_CLAIM", "org", "org", ""),
     ("MCP", "true", True, "perhaps"),
     ("MCP_HOSTS", "A.example, b.example:8443", ("a.example", "b.example:8443"), "https://a.example"),
 ]
@@ -78,6 +84,7 @@ def test_only_what_may_hold_a_key_or_a_password_is_secret() -> None:
         "api_key",
         "database_url",
         "key_secret",
+        "jwt_key",
     ]
 
 
@@ -98,6 +105,38 @@ def test_gateway_beyond_loopback_is_for_keys_of_its_database_too() -> None:
     open_to_all = load({"EMBEDROCK_HOST": "192.0.2.1", "EMBEDROCK_DATABASE_URL": "sqlite:///x.db"})
 
     assert not open_to_all.may_be_keyless
+
+
+TOKENS = {
+    "EMBEDROCK_JWT_JWKS_URL": "https://id.example/keys",
+    "EMBEDROCK_JWT_ISSUER": "https://id.example",
+    "EMBEDROCK_JWT_AUDIENCE": "embedrock",
+}
+
+
+@pytest.mark.parametrize(
+    "environ, said",
+    [
+        ({"EMBEDROCK_JWT_KEY": "x"}, "one of them"),
+        ({"EMBEDROCK_JWT_ISSUER": None}, "EMBEDROCK_JWT_ISSUER"),
+        ({"EMBEDROCK_JWT_AUDIENCE": None}, "EMBEDROCK_JWT_AUDIENCE"),
+        ({"EMBEDROCK_JWT_JWKS_URL": None}, "missing"),
+        ({"EMBEDROCK_JWT_JWKS_URL": None, "EMBEDROCK_JWT_KEY": "x"}, "no public key"),
+        ({"EMBEDROCK_JWT_ALGORITHMS": "HS256"}, "never at a URL"),
+        ({"EMBEDROCK_JWT_ALGORITHMS": "RS256,HS256"}, "must not mix"),
+        ({"EMBEDROCK_JWT_ALGORITHMS": ","}, "must be some of"),
+    ],
+)
+def test_tokens_that_could_not_be_checked_are_refused_at_start(environ: dict[str, str | None], said: str) -> None:
+    whole = {name: value for name, value in (TOKENS | environ).items() if value is not None}
+
+    with pytest.raises(SettingsError, match=said):
+        wiring.check(load(whole | {"AWS_REGION": "us-east-1"}))
+
+
+def test_gateway_that_takes_tokens_answers_nobody_without() -> None:
+    assert not load(TOKENS).may_be_keyless
+    assert load(TOKENS | {"EMBEDROCK_HOST": "192.0.2.1"}).takes_tokens
 
 
 def test_defaults() -> None:

@@ -30,6 +30,7 @@
     ├── JobFailed               502  Bedrock says that a job failed
     ├── Unavailable             503  Bedrock's fault, or the way to it
     │   ├── Overloaded          503  the gateway has as much to do as it can
+    │   ├── IdentityUnavailable 503  the identity provider is away, which tokens are checked with
     │   ├── ModelWarming        503  Bedrock is loading the model
     │   ├── StoreUnavailable    503  the gateway's own database is away
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
@@ -315,6 +316,13 @@ class ModelWarming(Unavailable):
     code = "model_warming"
     retry_after_s = 10
     retry = Retry.WARMING
+
+
+class IdentityUnavailable(Unavailable):
+    """The keys that tokens are checked with cannot be fetched."""
+
+    code = "identity_unavailable"
+    retry_after_s = 5
 
 
 class StoreUnavailable(Unavailable):

@@ -6,7 +6,6 @@ is an error that names it, and in the file its line. It is one thing, and long b
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import sys
@@ -16,9 +15,8 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from embedrock import config_file
+from embedrock import config_file, parsers
 from embedrock.accounts import Account
 from embedrock.config_file import AliasSettings as AliasSettings
 from embedrock.config_file import SettingsError as SettingsError
@@ -61,103 +59,12 @@ ONLY_IN_FILE = {
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
 
-_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[!-~]*)?")
 
 # Variables with the prefix that are not settings of the gateway: this module's own, the emulator's, the tests'.
 _OWN = {QUOTAS, PREFIX + "CONFIG", PREFIX + "EMULATED", PREFIX + "METRICS_DIR", PREFIX + "WORKERS"}
 _OTHERS = (PREFIX + "EMULATOR_", PREFIX + "TEST_")
 _DEFAULT_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_REGION_NAME")
-
-
-def _text(value: str) -> str:
-    if not value:
-        raise ValueError("is empty")
-    return value
-
-
-def _flag(value: str) -> bool:
-    match value.lower():
-        case "true" | "1" | "yes" | "on":
-            return True
-        case "false" | "0" | "no" | "off":
-            return False
-    raise ValueError("must be true or false")
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError("must be a whole number") from None
-        if not low <= number <= high:
-            raise ValueError(f"must be from {low} to {high}")
-        return number
-
-    return parse
-
-
-def _seconds(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError("must be a number of seconds") from None
-    if not 0 < number <= 3600:
-        raise ValueError("must be more than 0 and at most 3600 seconds")
-    return number
-
-
-def _decimal(value: str) -> Decimal:
-    try:
-        number = Decimal(value)
-    except ArithmeticError:
-        raise ValueError("must be a decimal number") from None
-    if not (number.is_finite() and 0 < number <= 1_000_000):  # NaN cannot even be compared
-        raise ValueError("must be more than 0 and at most 1,000,000")
-    return number
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part for part in (item.strip() for item in value.split(",")) if part)
-
-
-def _s3_prefixes(value: str) -> tuple[str, ...]:
-    prefixes = _list(value)
-    for prefix in prefixes:
-        if not _S3_PREFIX.fullmatch(prefix):
-            raise ValueError("must be places like s3://bucket or s3://bucket/folder")
-    return prefixes
-
-
-def _hosts(value: str) -> tuple[str, ...]:
-    hosts = _list(value.lower())
-    for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise ValueError("must be names of hosts, such as embeddings.example.com")
-    return hosts
-
-
-def _database_url(value: str) -> str:
-    if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
-        raise ValueError("must be sqlite:///PATH or postgresql://…")
-    return value
-
-
-def _key_secret(value: str) -> str:
-    if len(value) < 32:
-        raise ValueError("must have at least 32 letters, drawn at random")
-    return value
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
-        return value
-
-    return parse
 
 
 def _setting(parse: Callable[[str], Any], default: Any, explanation: str, *, secret: bool = False) -> Any:
@@ -168,46 +75,50 @@ def _setting(parse: Callable[[str], Any], default: Any, explanation: str, *, sec
 class Settings:
     """Everything an operator decides. The fields with help are `EMBEDROCK_<NAME>`, or `<name>` in the file."""
 
-    host: str = _setting(_text, "127.0.0.1", "address to listen on; any other than loopback needs a key")
-    port: int = _setting(_whole(0, 65535), 4000, "port to listen on; 0 takes any free one")
+    host: str = _setting(parsers.text, "127.0.0.1", "address to listen on; any other than loopback needs a key")
+    port: int = _setting(parsers.whole(0, 65535), 4000, "port to listen on; 0 takes any free one")
     api_key: tuple[str, ...] = _setting(
-        _list,
+        parsers.several,
         (),
         "keys that callers may use, separated by commas; none: any key or none, on loopback only",
         secret=True,
     )
-    allow_no_auth: bool = _setting(_flag, False, "listen beyond loopback without keys")
+    allow_no_auth: bool = _setting(parsers.flag, False, "listen beyond loopback without keys")
     key_requests_per_minute: int = _setting(
-        _whole(0, 10**9), 0, "requests a minute of each key without a limit of its own; 0: no limit"
+        parsers.whole(0, 10**9), 0, "requests a minute of keys without a limit of their own; 0: no limit"
     )
-    key_tokens_per_minute: int = _setting(_whole(0, 10**9), 0, "tokens a minute of each key, likewise; 0: no limit")
-    key_concurrency: int = _setting(_whole(0, 10**6), 0, "requests at once of each key, likewise; 0: no limit")
-    max_body_bytes: int = _setting(_whole(1024, 2**31), 100_000_000, "largest request body, in bytes")
-    max_inputs: int = _setting(_whole(1, 1_000_000), 2048, "most inputs in a request")
+    key_tokens_per_minute: int = _setting(
+        parsers.whole(0, 10**9), 0, "tokens a minute of each key, likewise; 0: no limit"
+    )
+    key_concurrency: int = _setting(parsers.whole(0, 10**6), 0, "requests at once of such keys; 0: no limit")
+    max_body_bytes: int = _setting(parsers.whole(1024, 2**31), 100_000_000, "largest request body, in bytes")
+    max_inputs: int = _setting(parsers.whole(1, 1_000_000), 2048, "most inputs in a request")
     empty_input: Literal["refuse", "space"] = _setting(
-        _choice("refuse", "space"), "refuse", 'what becomes of "" in a list: refuse it, or embed one space'
+        parsers.choice("refuse", "space"), "refuse", 'what becomes of "" in a list: refuse it, or embed one space'
     )
-    timeout_s: float = _setting(_seconds, 600.0, "longest a request may take, in seconds")
-    lanes: int = _setting(_whole(1, 1024), 64, "most calls to Bedrock in flight for one request")
+    timeout_s: float = _setting(parsers.seconds, 600.0, "longest a request may take, in seconds")
+    lanes: int = _setting(parsers.whole(1, 1024), 64, "most calls to Bedrock in flight for one request")
 
-    drop_params: bool = _setting(_flag, False, "drop parameters a model does not know, instead of refusing them")
+    drop_params: bool = _setting(parsers.flag, False, "drop parameters a model does not know, instead of refusing them")
     openai_aliases: bool = _setting(
-        _flag, False, "serve text-embedding-3-small, -3-large and -ada-002 by Bedrock models of their sizes"
+        parsers.flag, False, "serve text-embedding-3-small, -3-large and -ada-002 by Bedrock models of their sizes"
     )
-    marengo_pair: bool = _setting(_flag, True, "a text and an image, alone in a request, are one input to Marengo 3")
+    marengo_pair: bool = _setting(
+        parsers.flag, True, "a text and an image, alone in a request, are one input to Marengo 3"
+    )
     s3_prefixes: tuple[str, ...] = _setting(
-        _s3_prefixes, (), "places in S3 that callers may name, s3://bucket/folder, separated by commas"
+        parsers.s3_prefixes, (), "places in S3 that callers may name, s3://bucket/folder, separated by commas"
     )
 
     native_prefixes: tuple[str, ...] = _setting(
-        _list, (), "more beginnings of model ids for the native path, besides amazon.titan- and cohere."
+        parsers.several, (), "more beginnings of model ids for the native path, besides amazon.titan- and cohere."
     )
     credits_per_usd: Decimal = _setting(  # noqa: RUF009  # a field like the others
-        _decimal, Decimal(10), "credits for a US dollar of Bedrock's prices"
+        parsers.decimal, Decimal(10), "credits for a US dollar of Bedrock's prices"
     )
 
     database_url: str = _setting(
-        _database_url,
+        parsers.database_url,
         "",
         "where accounts and jobs are kept: `sqlite:///PATH` or `postgresql://…` (extra `[postgres]`); by default "
         "`embedrock.db` in the user's data directory, made when it is first needed",
@@ -215,16 +126,36 @@ class Settings:
     )
 
     key_secret: str = _setting(
-        _key_secret,
+        parsers.key_secret,
         "",
         "what keys are kept under in the database, at least 32 letters; by default made once, in a file beside "
         "SQLite's; PostgreSQL's replicas need it",
         secret=True,
     )
 
-    mcp: bool = _setting(_flag, False, "serve MCP tools for agents at /mcp; needs embedrock[mcp]")
+    jwt_jwks_url: str = _setting(
+        parsers.jwks_url,
+        "",
+        "where an identity provider has the keys that tokens are checked with; needs embedrock[jwt]",
+    )
+    jwt_key: str = _setting(
+        parsers.text,
+        "",
+        "in place of the URL: a public key as PEM, or a secret of at least 32 bytes for HS256",
+        secret=True,
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        parsers.algorithms, ("RS256",), "algorithms that tokens may be signed by, separated by commas"
+    )
+    jwt_issuer: str = _setting(parsers.text, "", "the `iss` of tokens; needed for them")
+    jwt_audience: str = _setting(parsers.text, "", "the `aud` of tokens; needed for them")
+    jwt_account_claim: str = _setting(parsers.text, "sub", "the claim of tokens that is the name of an account")
+
+    mcp: bool = _setting(parsers.flag, False, "serve MCP tools for agents at /mcp; needs embedrock[mcp]")
     mcp_hosts: tuple[str, ...] = _setting(
-        _hosts, (), "names under which /mcp is reached, besides this machine's and EMBEDROCK_HOST, separated by commas"
+        parsers.hosts,
+        (),
+        "names under which /mcp is reached, besides this machine's and EMBEDROCK_HOST, separated by commas",
     )
 
     #: names callers may use, and what they stand for; only in the file
@@ -271,23 +202,21 @@ class Settings:
     @property
     def may_be_keyless(self) -> bool:
         """Whether the gateway may answer without keys, should there be none."""
-        return not self.api_key and (self.allow_no_auth or _is_loopback(self.host))
+        return not self.api_key and not self.takes_tokens and (self.allow_no_auth or parsers.is_loopback(self.host))
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether tokens of an identity provider are taken for keys."""
+        return bool(self.jwt_jwks_url or self.jwt_key)
 
     def __post_init__(self) -> None:
         if self.bearer_token and self.runtime_url and not self.runtime_url.startswith("https:"):
             raise SettingsError("AWS_BEARER_TOKEN_BEDROCK is set, and a key is not sent to an endpoint without https")
-        if not (self.api_key or self.may_be_keyless or self.database_url):
+        if not (self.api_key or self.may_be_keyless or self.database_url or self.takes_tokens):
             raise SettingsError(
                 f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, keep keys in "
                 "EMBEDROCK_DATABASE_URL, listen on 127.0.0.1, or set EMBEDROCK_ALLOW_NO_AUTH=true"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def documented() -> tuple[Field[Any], ...]:
@@ -303,8 +232,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     known = {f.name: f for f in documented()}
     values: dict[str, Any] = {}
     if config := environ.get(PREFIX + "CONFIG"):
-        parsers = {name: partial(_parse, setting) for name, setting in known.items()}
-        values |= config_file.read(Path(config), parsers, environ)
+        readers = {name: partial(_parse, setting) for name, setting in known.items()}
+        values |= config_file.read(Path(config), readers, environ)
     for variable in environ:
         if not variable.startswith(PREFIX) or variable in _OWN or variable.startswith(_OTHERS):
             continue
@@ -320,7 +249,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         values["quotas"] = config_file.read_quotas(_json(QUOTAS, environ[QUOTAS]), QUOTAS)
     values |= _aws(environ)
     values["emulated"] = environ.get(PREFIX + "EMULATED") == "true"
-    values["workers"] = _whole(1, 64)(environ.get(PREFIX + "WORKERS") or "1")
+    values["workers"] = parsers.whole(1, 64)(environ.get(PREFIX + "WORKERS") or "1")
     values["data_dir"] = _data_dir(environ)
     values["metrics_dir"] = environ.get(PREFIX + "METRICS_DIR") or None
     if values["emulated"]:
@@ -348,7 +277,7 @@ def _data_dir(environ: Mapping[str, str]) -> Path:
 
 def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what AWS's own variables say."""
-    regions = _list(environ.get("AWS_BEDROCK_REGIONS", ""))
+    regions = parsers.several(environ.get("AWS_BEDROCK_REGIONS", ""))
     if not regions:
         regions = next(((environ[name],) for name in _DEFAULT_REGION_VARIABLES if environ.get(name)), ())
     for region in regions:
@@ -368,7 +297,7 @@ def _aws(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _endpoint(environ: Mapping[str, str], variable: str) -> str | None:
     url = environ.get(variable) or environ.get("AWS_ENDPOINT_URL") or None
-    if url and not _is_url(url):
+    if url and not parsers.is_url(url):
         raise SettingsError(f"{variable} (or AWS_ENDPOINT_URL) is not an http:// or https:// URL")
     return url
 
@@ -383,14 +312,6 @@ def _buckets(text: str) -> dict[str, str]:
         if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
             raise SettingsError(f"{BUCKETS}: the bucket of {region} is not the name of one")
     return buckets
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # no number for a port, or brackets without an address
-        return False
 
 
 def _parse(setting: Field[Any], value: str, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedrock.accounts import Account
 from embedrock.catalog import Alias, Names, Target, place
+from embedrock.database import Database
 from embedrock.errors import EmbedrockError, ModelNotFound, StoreUnavailable, UpstreamAuthFailed
 from embedrock.model_list import Entry
 from embedrock.service.attempts import Patience
@@ -31,7 +33,6 @@ from embedrock.service.retry import next_wait
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.ways import Ways
 from embedrock.settings import Settings, SettingsError
-from embedrock.store.secret import Secret
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Bedrock, endpoint
 from embedrock.upstream.credentials import (
@@ -46,9 +47,9 @@ from embedrock.upstream.s3 import S3
 from embedrock.upstream.sigv4 import Credentials
 
 if TYPE_CHECKING:
-    from embedrock.store import Store
+    from embedrock.service.jwks import KeySource
+    from embedrock.service.jwts import Rules, Tokens
 
-_SQLITE: Final = "sqlite:///"
 _SHARE_METRICS_EVERY_S: Final = 1.0
 #: OpenAI's names → Bedrock models whose vectors have as many numbers, at length 1 as OpenAI's are.
 _OPENAI_ALIASES: Final = {
@@ -56,54 +57,6 @@ _OPENAI_ALIASES: Final = {
     "text-embedding-3-large": Alias("amazon.nova-2-multimodal-embeddings-v1:0", {"normalize": True}),
     "text-embedding-ada-002": Alias("amazon.titan-embed-text-v1", {"normalize": True}),
 }
-
-
-class Database:
-    """The store of the settings, opened when it is first needed: a gateway without accounts and jobs has none."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.database_url or f"sqlite:///{settings.data_dir / 'embedrock.db'}"
-        self._file = Path(self._url.removeprefix(_SQLITE)) if self._url.startswith(_SQLITE) else None
-        self.secret = Secret(settings.key_secret, self._file and self._file.with_name(f"{self._file.name}.secret"))
-        self._opening = asyncio.Lock()
-        self._store: Store | None = None
-
-    async def store(self) -> Store:
-        """Return the store. Raises SettingsError when the settings lead to none, StoreUnavailable when it is away."""
-        async with self._opening:
-            if self._store is None:
-                from embedrock.store import ConfigError, open_store
-
-                try:
-                    self._store = await open_store(self._url)
-                except ConfigError as exc:
-                    raise SettingsError(f"EMBEDROCK_DATABASE_URL: {exc}") from None
-            return self._store
-
-    async def existing(self) -> Store | None:
-        """Return the store, or None where there was none yet: nothing is made to look into it."""
-        if self._store is None and self._file is not None and not self._file.exists():
-            return None
-        return await self.store()
-
-    def find_secret(self) -> bytes | None:
-        """Return the secret of the keys; None where there are none. Raises SettingsError."""
-        from embedrock.store import ConfigError
-
-        try:
-            return self.secret.find()
-        except ConfigError as exc:
-            raise SettingsError(str(exc)) from None
-
-    @property
-    def is_there(self) -> bool:
-        """Whether there may be something in it: it is open, or the operator says where it is, or its file exists."""
-        return self._store is not None or self._file is None or self._file.exists()
-
-    async def close(self) -> None:
-        if self._store:
-            await self._store.close()
-            self._store = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +71,7 @@ class Gateway:
     database: Database
     door: Door
     keys: Keys
+    tokens: Tokens | None  # None: no identity provider was named
     runner: JobRunner
     background: Background
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
@@ -249,7 +203,47 @@ def check(settings: Settings) -> Names:
     found = names(settings)
     _defaults(settings, found)
     _quotas(settings, found)
+    _rules_of_tokens(settings)
     return found
+
+
+def _rules_of_tokens(settings: Settings) -> tuple[Rules, KeySource] | None:
+    """Return what tokens have to be, and the keys to check them with; None where none are taken."""
+    if not settings.takes_tokens:
+        if settings.jwt_issuer or settings.jwt_audience:
+            raise SettingsError("EMBEDROCK_JWT_JWKS_URL or EMBEDROCK_JWT_KEY is missing: tokens cannot be checked")
+        return None
+    if settings.jwt_jwks_url and settings.jwt_key:
+        raise SettingsError("EMBEDROCK_JWT_JWKS_URL and EMBEDROCK_JWT_KEY: tokens are checked with one of them")
+    if not (settings.jwt_issuer and settings.jwt_audience):
+        raise SettingsError("EMBEDROCK_JWT_ISSUER and EMBEDROCK_JWT_AUDIENCE are needed for tokens")
+    if settings.jwt_jwks_url and settings.jwt_algorithms[0].startswith("HS"):
+        raise SettingsError("EMBEDROCK_JWT_ALGORITHMS: a secret is never at a URL; give it as EMBEDROCK_JWT_KEY")
+    if importlib.util.find_spec("jwt") is None:
+        raise SettingsError("tokens need more packages: pip install 'embedrock[jwt]'")
+    from embedrock.service.jwts import Rules
+
+    rules = Rules(
+        settings.jwt_key,
+        settings.jwt_jwks_url,
+        settings.jwt_algorithms,
+        settings.jwt_issuer,
+        settings.jwt_audience,
+        settings.jwt_account_claim,
+    )
+    try:
+        return rules, rules.source()
+    except ValueError as exc:
+        raise SettingsError(f"EMBEDROCK_JWT_KEY: {exc}") from None
+
+
+def _tokens(settings: Settings, database: Database) -> Tokens | None:
+    rules = _rules_of_tokens(settings)
+    if rules is None:
+        return None
+    from embedrock.service.jwts import Tokens
+
+    return Tokens(*rules, database.existing, Limits(*settings.key_limits))
 
 
 async def check_database(settings: Settings) -> None:
@@ -301,8 +295,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
         door = Door(settings.workers)
+        tokens = _tokens(settings, database)
         keys = Keys(database.existing, database.find_secret, Limits(*settings.key_limits))
-        yield Gateway(found, embedder, native, options.s3, metrics, database, door, keys, runner, background, sources)
+        yield Gateway(
+            found, embedder, native, options.s3, metrics, database, door, keys, tokens, runner, background, sources
+        )
 
 
 def _upstreams(settings: Settings, found: Names, credentials: CredentialSource | None) -> dict[str, Bedrock]:

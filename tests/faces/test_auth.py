@@ -16,7 +16,7 @@ from embedrock import settings
 from embedrock.faces.http import auth
 from embedrock.faces.http.app import App
 from embedrock.service import issuing
-from embedrock.service.keys import make
+from embedrock.service.key_form import make
 from embedrock.service.policy import Policy
 from embedrock.store import Store, open_store
 from embedrock.store.engine import Param

@@ -13,7 +13,8 @@ from embedrock.errors import BadRequest, EmbedrockError, InternalError, NotFound
 from embedrock.service import issuing, policy
 from embedrock.service.callers import Budgets, Caller
 from embedrock.service.issuing import Issued
-from embedrock.service.keys import PREFIX, Keys, digest, make, shown
+from embedrock.service.key_form import PREFIX, digest, make, shown
+from embedrock.service.keys import Keys
 from embedrock.service.limits import Limits
 from embedrock.service.policy import Policy
 from embedrock.store import Store, Tx, keys, open_store, reports

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from typing import Final, NamedTuple
 
 from embedrock.errors import BadRequest, NotFound
-from embedrock.service import keys as tokens
+from embedrock.service import key_form
 from embedrock.service import policy as policies
 from embedrock.service.policy import Policy
 from embedrock.store import Store, Tx, books, keys, reports
 from embedrock.store.secret import Secret
 
-_NAME: Final = re.compile(r"[\w.@:+-](?:[\w .@:+-]{0,98}[\w.@:+-])?")
 MICRO: Final = 1_000_000  # micro-credits in a credit, microseconds in a second
 
 
@@ -78,7 +76,7 @@ async def issue(
 
     def write(tx: Tx) -> None:
         row = _row(issued, issued.id, _account(tx, account), name, expires_at, text)
-        keys.add(tx, row, tokens.digest(under, issued.token.encode()))
+        keys.add(tx, row, key_form.digest(under, issued.token.encode()))
 
     await store.write(write)
     return issued
@@ -94,7 +92,7 @@ async def rotate(store: Store, secret: Secret, key_id: str, overlap_s: int) -> I
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise BadRequest(f"The key {key_id} works no more; make a new one.", param="id")
         row = _row(issued, old.root, _account(tx, old.account_name), old.name, old.expires_at, old.policy)
-        keys.add(tx, row, tokens.digest(under, issued.token.encode()))
+        keys.add(tx, row, key_form.digest(under, issued.token.encode()))
         keys.expire(tx, old.id, now + overlap_s * MICRO)
 
     await store.write(write)
@@ -117,23 +115,23 @@ def now_us() -> int:
 
 
 def _new() -> Issued:
-    return Issued(f"key_{secrets.token_hex(8)}", tokens.make())
+    return Issued(f"key_{secrets.token_hex(8)}", key_form.make())
 
 
 def _row(
     issued: Issued, root: str, account: reports.AccountLine, name: str, expires_at: int | None, text: str
 ) -> keys.Key:
-    shown = tokens.shown(issued.token)
+    shown = key_form.shown(issued.token)
     return keys.Key(issued.id, root, account.id, account.name, name, shown, now_us(), expires_at, None, text)
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not reports.is_name(name):
         raise BadRequest("A name has 1 to 100 letters, digits, spaces and . _ - @ : + in it.", param="name")
 
 
 def _account(tx: Tx, name: str) -> reports.AccountLine:
-    found = reports.account_named(tx, name) if _NAME.fullmatch(name) else None
+    found = reports.account_named(tx, name) if reports.is_name(name) else None
     if found is None:
         raise NotFound("There is no account of this name; `embedrock accounts list` shows them.", param="account")
     return found

@@ -7,10 +7,7 @@ database is away, for a while: what a key may does not change that often.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import re
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -18,33 +15,18 @@ from typing import Final, NamedTuple
 
 from embedrock.errors import InternalError, StoreUnavailable, Unauthenticated
 from embedrock.service import policy
-from embedrock.service.callers import Caller
+from embedrock.service.callers import Budgets, Caller
+from embedrock.service.key_form import FORM, digest
 from embedrock.service.limits import Limits
 from embedrock.store import Store, keys
 from embedrock.telemetry import LOGGER
+from embedrock.upstream.guardrail import Guardrail
 
-PREFIX: Final = "sk-embedrock-"
-_TOKEN: Final = re.compile(rb"sk-embedrock-[A-Za-z0-9_-]{43}")
 _FRESH_S: Final = 2.0  # a key that is revoked works no longer than this
 _STALE_S: Final = 900.0  # the same while the database is away
 _KEPT: Final = 20_000  # keys that were looked up, wrong ones too
 
 _log = logging.getLogger(LOGGER)
-
-
-def make() -> str:
-    """Return a new key."""
-    return PREFIX + secrets.token_urlsafe(32)
-
-
-def shown(token: str) -> str:
-    """Return what may be shown of a key: enough to tell it from others, not to guess it."""
-    return f"{PREFIX}…{token[-4:]}"
-
-
-def digest(secret: bytes, token: bytes) -> bytes:
-    """Return what stands for a key in the database."""
-    return hmac.digest(secret, token, "sha256")
 
 
 class _Found(NamedTuple):
@@ -86,7 +68,7 @@ class Keys:
 
     async def find(self, token: bytes) -> Caller:
         """Return whose the key is. Raises Unauthenticated, or StoreUnavailable when nobody can tell."""
-        secret = self._secret() if _TOKEN.fullmatch(token) else None
+        secret = self._secret() if FORM.fullmatch(token) else None
         if secret is None:
             raise wrong()
         known = digest(secret, token)
@@ -132,10 +114,24 @@ class Keys:
 
     def _caller(self, row: keys.Key) -> Caller:
         try:
-            return policy.read(row.policy).caller(row.root, row.account, row.id, self._usual)
+            may = policy.read(row.policy)
         except ValueError:
             _log.error("the policy of key %s cannot be read; the key is refused", row.id)
             raise InternalError("What this key may cannot be read.") from None
+        own = (may.requests_per_minute, may.tokens_per_minute, may.concurrency)
+        return Caller(
+            name=row.root,
+            limits=Limits(*(mine if mine is not None else usual for mine, usual in zip(own, self._usual, strict=True))),
+            account=row.account,
+            key=row.id,
+            models=None if may.models is None else frozenset(may.models),
+            routes=None if may.routes is None else frozenset(may.routes),
+            budgets=Budgets(may.budget_day, may.budget_month, may.budget_total),
+            params=may.params,
+            shares_calls=may.shares_calls,
+            guardrail=None if may.guardrail is None else Guardrail(*may.guardrail),
+            s3_prefixes=may.s3_prefixes,
+        )
 
     def _now_us(self) -> int:
         return int(self._today() * 1_000_000)

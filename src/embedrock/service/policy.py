@@ -7,10 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from embedrock.service.callers import Budgets, Caller
-from embedrock.service.limits import Limits
-from embedrock.upstream.guardrail import Guardrail
-
 _Amount = Annotated[int, Meta(ge=1, le=10**9)]
 _Micro = Annotated[int, Meta(ge=0, le=2**53)]
 _Name = Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -31,23 +27,6 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     shares_calls: bool = True
     guardrail: tuple[_Name, _Name] | None = None  # identifier and version
     s3_prefixes: tuple[_Name, ...] = ()
-
-    def caller(self, name: str, account: str, key: str, usual: Limits) -> Caller:
-        """Return the caller with these rights; limits that are not its own are the `usual`."""
-        limits = (self.requests_per_minute, self.tokens_per_minute, self.concurrency)
-        return Caller(
-            name=name,
-            limits=Limits(*(own if own is not None else other for own, other in zip(limits, usual, strict=True))),
-            account=account,
-            key=key,
-            models=None if self.models is None else frozenset(self.models),
-            routes=None if self.routes is None else frozenset(self.routes),
-            budgets=Budgets(self.budget_day, self.budget_month, self.budget_total),
-            params=self.params,
-            shares_calls=self.shares_calls,
-            guardrail=None if self.guardrail is None else Guardrail(*self.guardrail),
-            s3_prefixes=self.s3_prefixes,
-        )
 
 
 def read(text: str) -> Policy:

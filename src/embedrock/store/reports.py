@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal, NamedTuple
 
 from embedrock.store.books import USE
 from embedrock.store.engine import Tx
 
 _DAY_US: Final = 24 * 3600 * 1_000_000
+
+_NAME: Final = re.compile(r"[\w.@:+-](?:[\w .@:+-]{0,98}[\w.@:+-])?")
 
 By = Literal["account", "key", "model", "day"]
 
@@ -48,6 +51,11 @@ _GROUPS: Final[dict[By, str]] = {
     "model": "coalesce(e.model, '')",
     "day": f"e.at / {_DAY_US} * {_DAY_US}",
 }
+
+
+def is_name(text: str) -> bool:
+    """Return whether an account, or a key, may have this name."""
+    return _NAME.fullmatch(text) is not None
 
 
 def accounts(tx: Tx) -> list[AccountLine]:

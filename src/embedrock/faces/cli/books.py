@@ -36,8 +36,8 @@ class By(StrEnum):
 
 def with_store(config: ConfigFile, work: Callable[[Any, Any], Awaitable[T]]) -> T:
     """Return what `work` makes of the store and the secret of the keys, both made if they were not there."""
+    from embedrock.database import Database
     from embedrock.store import ConfigError
-    from embedrock.wiring import Database
 
     chosen = find_settings(config)
 

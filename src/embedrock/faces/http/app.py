@@ -72,7 +72,7 @@ class App:
         await receive()
         async with open_gateway(self.settings) as self._gateway, _open_mcp(self.settings, self._gateway) as self._mcp:
             needed = await self._gateway.needs_keys(self.settings)
-            self._auth = Auth(self.settings, self._gateway.keys, needed=needed)
+            self._auth = Auth(self.settings, self._gateway.keys, self._gateway.tokens, needed=needed)
             await send({"type": "lifespan.startup.complete"})
             looking = asyncio.create_task(self._look_for_credentials())
             if self._gateway.database.is_there:  # there may be jobs that another process began

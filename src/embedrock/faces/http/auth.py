@@ -10,30 +10,36 @@ import ipaddress
 import time
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from embedrock.errors import Forbidden, RateLimited, Unauthenticated
 from embedrock.faces.http.messages import Request
 from embedrock.service.callers import Caller
-from embedrock.service.keys import PREFIX, Keys, wrong
+from embedrock.service.key_form import PREFIX
+from embedrock.service.keys import Keys, wrong
 from embedrock.service.limits import Bucket, Limits
 from embedrock.settings import Settings
 
+if TYPE_CHECKING:
+    from embedrock.service.jwts import Tokens
+
 _TRIES: Final = 20  # wrong keys a minute from one network
 _NETWORKS: Final = 10_000
+_TOKEN: Final = b"eyJ"  # how every token begins, since it is JSON
 _ACCOUNTS_KEY: Final = b"Bearer " + PREFIX.encode()
 
 
 class Auth:
-    """Knows the operator's keys, and asks `keys` for others. `needed`: nothing is answered without a key."""
+    """Knows the operator's keys, and asks `keys` and `tokens` for others. `needed`: nothing is answered without one."""
 
-    def __init__(self, settings: Settings, keys: Keys, *, needed: bool) -> None:
+    def __init__(self, settings: Settings, keys: Keys, tokens: Tokens | None, *, needed: bool) -> None:
         limits = Limits(*settings.key_limits)
         digests = [sha256(key.encode()) for key in settings.api_key]
         self._operators = {digest.digest(): Caller(digest.hexdigest()[:16], limits) for digest in digests}
         self._anybody = Caller(limits=limits)
         self._keys = keys
+        self._tokens = tokens
         self._needed = needed
         self._tries: dict[str, Bucket] = {}
 
@@ -51,8 +57,11 @@ class Auth:
 
         Raises Unauthenticated, RateLimited, or StoreUnavailable.
         """
+        sent = _sent(request, azure=azure)
         try:
-            return await self._keys.find(_sent(request, azure=azure))
+            if self._tokens is not None and sent.startswith(_TOKEN):
+                return await self._tokens.find(sent)
+            return await self._keys.find(sent)
         except Unauthenticated as exc:
             self._count(client)
             raise exc from None

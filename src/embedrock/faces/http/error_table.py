@@ -12,6 +12,7 @@ from embedrock.errors import (
     Forbidden,
     IdempotencyInProgress,
     IdempotencyReused,
+    IdentityUnavailable,
     InsufficientCredits,
     InternalError,
     InvalidUpstream,
@@ -174,6 +175,12 @@ DOCUMENTED: Final = (
     ),
     Documented(Unauthenticated, None, "no key was sent", "send `Authorization: Bearer <key>`"),
     Documented(Unauthenticated, "invalid_api_key", "the key is not one of the gateway's", "send one that is"),
+    Documented(
+        Unauthenticated,
+        "invalid_token",
+        "the token is over, or not signed, issued or meant as `EMBEDROCK_JWT_…` wants it, or names no account",
+        "get a new one",
+    ),
     Documented(Unauthenticated, "expired_api_key", "the key has expired", "send a newer one"),
     Documented(
         PermissionDenied,
@@ -304,6 +311,12 @@ DOCUMENTED: Final = (
         "wait and try again; or run more replicas",
     ),
     Documented(ModelWarming, "model_warming", "Bedrock is loading the model", "try again"),
+    Documented(
+        IdentityUnavailable,
+        "identity_unavailable",
+        "the keys of the identity provider, which tokens are checked with, cannot be fetched",
+        "try again; see to `EMBEDROCK_JWT_JWKS_URL`",
+    ),
     Documented(
         StoreUnavailable,
         "ledger_unavailable",

@@ -59,7 +59,7 @@ ANSWERED: Final[Mapping[bytes, str]] = {
 
 #: Of requests.
 ASKED: Final[Mapping[str, str]] = {
-    "Authorization: Bearer <key>": "where the gateway has keys",
+    "Authorization: Bearer <key or token>": "where the gateway has keys",
     "api-key: <key>": "the same, on the path of Azure's clients only",
     TIMEOUT_MS.decode(): "longest this request may take; only shortens the gateway's own limit",
     "x-stainless-read-timeout, x-stainless-timeout": "the same in seconds, as OpenAI's clients send it of themselves",

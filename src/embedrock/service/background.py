@@ -145,21 +145,11 @@ class Background:
         store = await self._open()
         return await store.read(lambda tx: rows.find_started(tx, arn))
 
-    async def listed(self, owner: str | None, after: str | None, limit: int) -> list[Job]:
-        """Return jobs of an owner, None: of all; the newest first, beginning after the one with an id."""
-        last = await self.find(after, owner) if after else None
-        store = await self._open()
-        return await store.read(lambda tx: rows.listed(tx, owner, last, limit))
-
     async def cancel(self, id_: str, owner: str | None) -> Job:
         """Return a job, cancelled unless it had ended. Bedrock may go on with it: nobody will look."""
-        now = _now()
-        store = await self._open()
-        job = await store.write(lambda tx: rows.cancel(tx, id_, owner, now, now + int(_KEPT_S * _S)))
-        if job is None:
-            raise unknown_job()
-        if job.ended_at == now:
-            self._metrics.job(job.spec, "cancelled", (now - job.created_at) / _S)
+        job = await cancel(await self._open(), id_, owner)
+        if job.state == "cancelled":
+            self._metrics.job(job.spec, "cancelled", (job.ended_at - job.created_at) / _S)
         return job
 
     async def results(self, job: Job) -> Found:
@@ -289,6 +279,15 @@ class Background:
         for folder in folders:
             with contextlib.suppress(EmbedrockError):  # the sweeper comes by later
                 await self._runner.clear(place.s3, folder)
+
+
+async def cancel(store: Store, id_: str, owner: str | None) -> Job:
+    """Return a job of an owner, None: of any; cancelled unless it had ended. Raises NotFound."""
+    now = _now()
+    job = await store.write(lambda tx: rows.cancel(tx, id_, owner, now, now + int(_KEPT_S * _S)))
+    if job is None:
+        raise unknown_job()
+    return job
 
 
 def jobs_of(model: str) -> Jobs:

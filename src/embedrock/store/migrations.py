@@ -86,7 +86,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             )
             """,
             "CREATE INDEX jobs_due ON jobs (state, due_at)",
-            "CREATE INDEX jobs_owner ON jobs (owner, created_at, id)",
+            "CREATE INDEX jobs_created ON jobs (created_at, id)",
             "CREATE INDEX jobs_arn ON jobs (arn)",
             "CREATE INDEX jobs_remove ON jobs (remove_at)",
         ),

@@ -25,6 +25,7 @@ from embedrock.faces.cli.common import (
     help_without_command,
 )
 from embedrock.faces.cli.embed import embed
+from embedrock.faces.cli.jobs import jobs_app
 from embedrock.faces.cli.keys import keys_app
 from embedrock.settings import Settings, SettingsError
 
@@ -41,6 +42,7 @@ config_app = typer.Typer(help="Look at the configuration.", rich_markup_mode=Non
 app.add_typer(config_app, name="config")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(keys_app, name="keys")
+app.add_typer(jobs_app, name="jobs")
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ CODES = {
     "request_timeout": "RequestTimeout",
     "request_too_large": "RequestTooLarge",
     "s3_access_denied": "S3AccessDenied",
+    "s3_bucket_unusable": "BucketUnusable",
     "s3_object_changed": "S3Changed",
     "s3_object_not_found": "S3NotFound",
     "unsupported_media_type": "UnsupportedMedia",

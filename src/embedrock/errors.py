@@ -33,6 +33,7 @@
     │   ├── IdentityUnavailable 503  the identity provider is away, which tokens are checked with
     │   ├── ModelWarming        503  Bedrock is loading the model
     │   ├── StoreUnavailable    503  the gateway's own database is away
+    │   ├── BucketUnusable      503  the gateway's own bucket takes nothing
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
     │   └── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
     └── UpstreamTimeout         504  the deadline passed
@@ -330,6 +331,13 @@ class StoreUnavailable(Unavailable):
 
     code = "ledger_unavailable"
     retry_after_s = 2
+
+
+class BucketUnusable(Unavailable):
+    """The gateway cannot write to its own bucket: the operator has to see to it."""
+
+    code = "s3_bucket_unusable"
+    retry_after_s = 30
 
 
 class UpstreamQuota(Unavailable):

@@ -38,7 +38,7 @@ KEPT = {
     "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT": "AWS's other endpoints",
     "AWS_CA_BUNDLE": "a file of certificates to trust",
     BUCKETS: (
-        "JSON: region → the gateway's bucket there, for what jobs of Bedrock's read and write, below `embedrock/`"
+        "JSON: region → the gateway's bucket there, for media too large for a call, and what jobs read and write"
     ),
     DEFAULT_MODEL_PARAMS: (
         "JSON: any name of a model → its parameters, for requests that do not say; checked at start"

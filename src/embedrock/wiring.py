@@ -31,6 +31,8 @@ from embedrock.service.objects import Objects
 from embedrock.service.pacer import Quota
 from embedrock.service.retry import next_wait
 from embedrock.service.s3_rules import S3Rules
+from embedrock.service.staging import OWN, Staging
+from embedrock.service.sweeper import Sweeper
 from embedrock.service.ways import Ways
 from embedrock.settings import Settings, SettingsError
 from embedrock.telemetry import Metrics
@@ -74,6 +76,7 @@ class Gateway:
     tokens: Tokens | None  # None: no identity provider was named
     runner: JobRunner
     background: Background
+    sweeper: Sweeper
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
 
     async def needs_keys(self, settings: Settings) -> bool:
@@ -193,7 +196,8 @@ def _known(found: Names, name: str) -> Target:
 def _s3_rules(settings: Settings) -> S3Rules:
     """Return what callers may name in S3: one operator, or nobody, may name whatever the credentials can read."""
     shared = len(settings.api_key) > 1
-    return S3Rules(settings.s3_prefixes if settings.s3_prefixes or shared else None)
+    own = tuple(f"s3://{bucket}/{OWN}" for bucket in settings.buckets.values())
+    return S3Rules(settings.s3_prefixes if settings.s3_prefixes or shared else None, own)
 
 
 def check(settings: Settings) -> Names:
@@ -285,20 +289,34 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         ways = Ways(upstreams, _quotas(settings, found))
         objects = Objects(stores, settings.max_body_bytes)
         runner = JobRunner(ways, Patience(metrics, options.attempt_timeout_s), stores, settings.buckets)
-        embedder = Embedder(found, ways, metrics, options, defaults, objects, runner)
+        embedder = Embedder(found, ways, metrics, options, defaults, objects, runner, Staging(stores, settings.buckets))
         stack.push_async_callback(embedder.close)
         native = Native(ways, metrics, timeout_s=settings.timeout_s)
         database = Database(settings)
         stack.push_async_callback(database.close)
         background = Background(runner, database.store, metrics)
         stack.push_async_callback(background.close)
+        sweeper = Sweeper(stores, settings.buckets)
+        stack.callback(sweeper.close)
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
         door = Door(settings.workers)
         tokens = _tokens(settings, database)
         keys = Keys(database.existing, database.find_secret, Limits(*settings.key_limits))
         yield Gateway(
-            found, embedder, native, options.s3, metrics, database, door, keys, tokens, runner, background, sources
+            found,
+            embedder,
+            native,
+            options.s3,
+            metrics,
+            database,
+            door,
+            keys,
+            tokens,
+            runner,
+            background,
+            sweeper,
+            sources,
         )
 
 

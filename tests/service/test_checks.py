@@ -12,7 +12,7 @@ from embedrock.errors import BadRequest, ContextTooLong
 from embedrock.families import FAMILIES
 from embedrock.inputs import Fused, Inputs, Item
 from embedrock.media import Media, S3Object
-from embedrock.service.checks import Ready, prepare
+from embedrock.service.checks import Ready, large, prepare
 
 from .stand_ins import (
     ENGLISH,
@@ -224,9 +224,8 @@ def test_what_a_model_reads_is_sent_as_it_is(model: str, items: list[Item]) -> N
         (MARENGO_3, image(size=5_000_001), "media_too_large", "takes at most 5000000"),
         (TITAN_IMAGE, image(width=2049), "media_too_large", "The image is 2049 by 10 pixels"),
         (TITAN_IMAGE, fused("a", image(height=2049)), "media_too_large", "takes at most 2048 a side"),
-        (NOVA, Media("video", "mp4", "A" * 24_900_000, 18_675_000, None, None), "media_too_large", "25,000,000 bytes"),
         (
-            MARENGO_3,
+            V4,
             Fused((Media("image", "png", "A" * 6_000_000, 4_500_000, 1, 1),) * 5),
             "media_too_large",
             "25,000,000 bytes",
@@ -240,6 +239,23 @@ def test_what_a_model_does_not_read_is_refused_by_its_index(model: str, item: It
     assert (error.status, error.param, error.code) == (400, "input[1]", code)
     assert words in error.message
     assert refusal(model, item, listed=False).param == "input"
+
+
+@pytest.mark.parametrize(
+    "model, item",
+    [
+        (NOVA, Media("image", "png", "A" * 40_000_000, 30_000_000, 1, 1)),
+        (NOVA, Media("video", "mp4", "A" * 24_900_000, 18_675_000, None, None)),
+        (MARENGO_3, Fused((Media("image", "png", "A" * 6_000_000, 4_500_000, 1, 1),) * 5)),
+    ],
+    ids=range(3),
+)
+def test_media_too_large_for_a_call_are_let_through_where_the_model_reads_them_from_s3(model: str, item: Item) -> None:
+    found = ready(model, inputs_of("a", PNG, item))
+
+    assert found.items == ["a", PNG, item]
+    assert large(found.items, slow=()) == [2]
+    assert large(found.items, slow=(2,)) == []
 
 
 @pytest.mark.parametrize(

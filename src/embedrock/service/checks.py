@@ -173,12 +173,23 @@ def _prepare(spec: ModelSpec, item: Item, wanted: Wanted, param: Callable[[int],
         sent = Fused(tuple(parts))
     else:
         sent = _checked_part(spec, item, wanted)
-    if _is_too_large(sent):
+    if _is_too_large(sent) and not can_stage(spec, sent):
         message = "It is larger than a call to Bedrock may be, 25,000,000 bytes as JSON."
         if isinstance(sent, str):
             raise ContextTooLong(message)
         raise BadRequest(message, code="media_too_large")
     return sent
+
+
+def can_stage(spec: ModelSpec, item: Item) -> bool:
+    """Return whether a model reads the media of an item from S3 as well."""
+    media = [part for part in (item.parts if isinstance(item, Fused) else (item,)) if isinstance(part, Media)]
+    return bool(media) and all(_limits(spec, part.kind).sync_s3_bytes is not None for part in media)
+
+
+def large(items: Sequence[Item], slow: Sequence[int]) -> list[int]:
+    """Return the positions of the items with media that are too large for a call; those that need a job are not."""
+    return [at for at, item in enumerate(items) if at not in slow and not isinstance(item, str) and _is_too_large(item)]
 
 
 def _fit(spec: ModelSpec, text: str, wanted: Wanted) -> str:
@@ -200,9 +211,10 @@ def _checked_part(spec: ModelSpec, part: Part, wanted: Wanted, *, fused: bool = 
     limits = _limits(spec, part.kind)
     if limits.formats and part.format not in limits.formats:
         raise _unread(spec, part.kind, limits, part.format)
-    if limits.inline_bytes is not None and part.size > limits.inline_bytes:
+    most = max(limits.inline_bytes or 0, limits.sync_s3_bytes or 0)  # what is too large for a body goes to S3
+    if most and part.size > most:
         raise BadRequest(
-            f"The {part.kind} has {part.size} bytes; {spec.id} takes at most {limits.inline_bytes}.",
+            f"The {part.kind} has {part.size} bytes; {spec.id} takes at most {most}.",
             code="media_too_large",
         )
     side = max(part.width or 0, part.height or 0)

@@ -25,13 +25,14 @@ from embedrock.service import guard
 from embedrock.service.attempts import Patience
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.calls import Calls, estimate_tokens
-from embedrock.service.checks import prepare
+from embedrock.service.checks import large, prepare
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Admission
 from embedrock.service.jobs import JobRunner
 from embedrock.service.objects import Objects, names_objects
 from embedrock.service.s3_rules import S3Rules
 from embedrock.service.slow import Slow
+from embedrock.service.staging import Staging
 from embedrock.service.ways import Ways
 from embedrock.service.work import Work
 from embedrock.telemetry import Metrics
@@ -102,6 +103,7 @@ class Embedder:
         defaults: Defaults | None = None,
         objects: Objects | None = None,
         runner: JobRunner | None = None,
+        staging: Staging | None = None,
     ) -> None:
         self._names = names
         self._ways = ways
@@ -113,11 +115,13 @@ class Embedder:
         self._calls = Calls(
             self._patience, lanes=options.lanes, shares=options.shares_calls, timeout_s=options.timeout_s
         )
+        self._staging = staging or Staging({}, {})
         self._slow = Slow(self._calls, runner or JobRunner(ways, self._patience, {}, {}))
 
     async def close(self) -> None:
         """Wait for what still has to be tidied up."""
         await self._slow.close()
+        await self._staging.close()
 
     async def embed(
         self,
@@ -214,7 +218,11 @@ class Embedder:
                 guardrail=guarded.outcome if guarded else None,
             )
         try:
-            found = await (self._slow.run(work, ready.slow) if ready.slow else self._calls.run(work))
+            if not inputs.texts_only and (positions := large(work.items, ready.slow)):
+                async with self._staging.staged(work, positions):
+                    found = await self._run(work, ready.slow)
+            else:
+                found = await self._run(work, ready.slow)
         finally:
             if admission is not None:
                 admission.correct(work.tokens)
@@ -237,6 +245,9 @@ class Embedder:
             work.regions,
             work.seconds,
         )
+
+    def _run(self, work: Work[V], slow: Sequence[int]) -> Awaitable[list[V]]:
+        return self._slow.run(work, slow) if slow else self._calls.run(work)
 
 
 def _once(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[int] | None, Sequence[int] | None]:

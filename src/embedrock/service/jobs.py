@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import uniform
 from secrets import token_hex
 from typing import Any, Final, NamedTuple, TypeVar
-
-import pybase64
 
 from embedrock.errors import (
     BadRequest,
@@ -33,6 +31,7 @@ from embedrock.media import Media, S3Object
 from embedrock.service.attempts import Call, Patience
 from embedrock.service.checks import MAX_CALL_BYTES, json_bytes
 from embedrock.service.lanes import in_lanes
+from embedrock.service.staging import OWN, upload
 from embedrock.service.ways import Way, Ways
 from embedrock.service.work import Work
 from embedrock.upstream.async_invoke import PATH, Invocation, path_of, read_invocation, read_started, start_body
@@ -41,7 +40,7 @@ from embedrock.upstream.s3 import S3
 T = TypeVar("T")
 
 #: What the gateway writes to its buckets for jobs lies below this, a folder a job.
-FOLDER: Final = "embedrock/jobs"
+FOLDER: Final = f"{OWN}/jobs"
 #: Labels in place of the model, in the metrics.
 STARTS, LOOKS = "job start", "job status"
 _FIRST_LOOK_S: Final = 0.25
@@ -53,7 +52,6 @@ _UNKNOWN_S: Final = 20.0  # a job that was just started may not be known everywh
 _FILES_S: Final = 60.0  # a job that is through, and its files are not there yet
 _LANES: Final = 4  # jobs of a request that are started at once
 _LARGEST_RESULTS: Final = 256_000_000
-_UPLOAD_CHARS: Final = 4 * 1024 * 1024  # of base64, decoded at once
 
 
 class Place(NamedTuple):
@@ -98,13 +96,7 @@ class JobRunner:
         """Return the item as a job can take it: one that may not be, or is too large to be, in the body goes to S3."""
         if isinstance(item, S3Object | Fused) or not must_stage(jobs, item):
             return item
-        if isinstance(item, str):
-            uri = f"{folder}/input.txt"
-            await place.s3.put(uri, _pieces(item), mime="text/plain; charset=utf-8")
-            return S3Object(uri, "text", "text", owner=await _owner(place))
-        uri = f"{folder}/input.{item.format}"
-        await place.s3.put(uri, _decoded(item), mime=item.mime)
-        return S3Object(uri, item.kind, item.format, owner=await _owner(place))
+        return await upload(place.s3, f"{folder}/input", item)
 
     async def start(self, way: Way, body: bytes, deadline: float) -> str:
         """Return the ARN of the job that `body` starts, or has started before; waits for AWS's quota of jobs."""
@@ -206,11 +198,6 @@ class JobRunner:
         return found
 
 
-async def _owner(place: Place) -> str | None:
-    """Return the account that the credentials are of, and so the gateway's buckets; None: nobody says."""
-    return (await place.s3.credentials.get()).account
-
-
 def must_stage(jobs: Jobs, item: Item) -> bool:
     """Return whether a job takes an item from S3 only: because of what it is, or how large."""
     if isinstance(item, S3Object | Fused):
@@ -273,16 +260,6 @@ def _spread(seconds: float) -> float:
 
 def _kind(item: Item) -> str:
     return "text" if isinstance(item, str) else str(item.kind) if isinstance(item, Media) else "fused"
-
-
-async def _pieces(text: str) -> AsyncIterator[bytes]:
-    for at in range(0, len(text), _UPLOAD_CHARS):
-        yield text[at : at + _UPLOAD_CHARS].encode()
-
-
-async def _decoded(item: Media) -> AsyncIterator[bytes]:
-    for at in range(0, len(item.base64), _UPLOAD_CHARS):
-        yield await asyncio.to_thread(pybase64.b64decode, item.base64[at : at + _UPLOAD_CHARS])
 
 
 async def _read(s3: S3, uri: str, most: int) -> bytes:

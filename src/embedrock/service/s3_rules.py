@@ -14,14 +14,16 @@ from embedrock.media import S3Object
 class S3Rules:
     """`prefixes`: `s3://bucket` or `s3://bucket/folder`, with all below it; None: whatever credentials can read.
 
-    `of_key`, in the checks: the places of one key, which may name what lies in both.
+    `own`: places that are the gateway's, which nobody may name. `of_key`, in the checks: the places of one key, which
+    may name what lies in both.
     """
 
     prefixes: tuple[str, ...] | None = None
+    own: tuple[str, ...] = ()
 
     def check(self, inputs: Inputs, of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied naming the first input that lies outside."""
-        if self.prefixes is None and of_key is None:
+        if self.prefixes is None and of_key is None and not self.own:
             return
         for index, item in enumerate(inputs.items):
             for part in item.parts if isinstance(item, Fused) else (item,):
@@ -41,7 +43,7 @@ class S3Rules:
             raise S3AccessDenied(message, param="output_s3_uri")
 
     def _allows(self, uri: str, of_key: tuple[str, ...] | None) -> bool:
-        return _lies_in(uri, self.prefixes) and _lies_in(uri, of_key)
+        return _lies_in(uri, self.prefixes) and _lies_in(uri, of_key) and not _lies_in(uri, self.own)
 
 
 def _lies_in(uri: str, prefixes: tuple[str, ...] | None) -> bool:

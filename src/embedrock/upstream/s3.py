@@ -133,7 +133,7 @@ class S3:
                 while len(part) > PIECE_BYTES:
                     if upload is None:
                         upload = await self._begin(uri, mime)
-                    etags.append(await self._put_part(uri, upload, len(etags) + 1, bytes(part[:PIECE_BYTES])))
+                    etags.append(await self._put_part(uri, upload, len(etags) + 1, _first(part)))
                     del part[:PIECE_BYTES]
             if upload is None:
                 await self._ask("PUT", uri, bytes(part), {"content-type": mime})
@@ -325,6 +325,11 @@ class S3:
             pool = Pool(host, self._port, tls=self._tls() if self._secure else None, size=64, peer="S3")
         self._pools[host] = pool
         return pool
+
+
+def _first(part: bytearray) -> bytes:
+    with memoryview(part) as whole:  # a slice of the bytearray would be another copy
+        return bytes(whole[:PIECE_BYTES])
 
 
 def split(uri: str) -> tuple[str, str]:

@@ -77,6 +77,7 @@ class App:
             looking = asyncio.create_task(self._look_for_credentials())
             if self._gateway.database.is_there:  # there may be jobs that another process began
                 self._gateway.background.start()
+            self._gateway.sweeper.start()
             await receive()
             looking.cancel()
         self._gateway = self._mcp = None

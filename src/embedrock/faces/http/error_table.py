@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from embedrock.errors import (
     BadRequest,
+    BucketUnusable,
     ContentBlocked,
     ContextTooLong,
     EmbedrockError,
@@ -322,6 +323,12 @@ DOCUMENTED: Final = (
         "ledger_unavailable",
         "the gateway's database of accounts and jobs cannot be used; nothing was charged",
         "try again; see to the database at `EMBEDROCK_DATABASE_URL`",
+    ),
+    Documented(
+        BucketUnusable,
+        "s3_bucket_unusable",
+        "the gateway cannot write to its own bucket",
+        "see to `AWS_S3_REGIONAL_BUCKETS`: the bucket's name and region, and `s3:PutObject`",
     ),
     Documented(UpstreamQuota, "upstream_quota", "a service quota of the AWS account is exceeded", "raise the quota"),
     Documented(

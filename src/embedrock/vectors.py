@@ -76,7 +76,7 @@ def as_json(array: Array, dimensions: int) -> Array:
     Looks at bytes only: the commas are counted, and no letter, quote or bracket may occur that is not of a number.
     What fails this is parsed in full before it is refused.
     """
-    if not _plain((array,), dimensions):
+    if not _plain((bytes(array),), dimensions):
         _check(np.array(_parse_in_full(array), np.float64), dimensions)
     return array
 
@@ -86,11 +86,13 @@ def each(render: Render[V], arrays: Sequence[Array], dimensions: int) -> list[V]
 
     Those to be printed again are looked at some together: numpy takes as long to be called as to look at one.
     """
+    if len(arrays) == 1:
+        return [render(arrays[0], dimensions)]
     if render is not as_json:
         return [render(array, dimensions) for array in arrays]
     for at in range(0, len(arrays), _TOGETHER):
         some = arrays[at : at + _TOGETHER]
-        if not _plain(some, dimensions):
+        if not _plain([bytes(array) for array in some], dimensions):
             for array in some:
                 as_json(array, dimensions)  # which of them it is, and whether it is bad at all
     return list(arrays)  # type: ignore[arg-type]  # as as_json returns them
@@ -150,9 +152,8 @@ def _check_integers(array: Array) -> None:
         raise InvalidUpstream("Bedrock's answer holds a vector that is not of whole numbers.") from exc
 
 
-def _plain(arrays: Sequence[Array], dimensions: int) -> bool:
-    """Return whether each array is one of `dimensions` numbers, none with a positive exponent, not all zero."""
-    texts = [bytes(array) for array in arrays]
+def _plain(texts: Sequence[bytes], dimensions: int) -> bool:
+    """Return whether each is an array of `dimensions` numbers, none with a positive exponent, not all zero."""
     whole = texts[0] if len(texts) == 1 else b"".join(texts)
     # numpy counts without branches: `bytes.count` mispredicts at every comma and takes four times as long.
     view = np.frombuffer(whole, np.uint8)

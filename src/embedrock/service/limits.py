@@ -21,7 +21,7 @@ class Limits(NamedTuple):
 
     def __bool__(self) -> bool:
         """Whether there is a limit at all."""
-        return any(limit is not None for limit in self)
+        return self != (None, None, None)
 
 
 UNLIMITED: Final = Limits()

@@ -127,7 +127,7 @@ class Pacer:
             self._requests.spend(-1, now)
         if self._tokens is not None:
             self._tokens.spend(-tokens, now)
-        if self.waiting:
+        if self._turns.waiting:
             self._hand_out()
 
     def reserve(self, tokens: int) -> None:
@@ -140,7 +140,7 @@ class Pacer:
         self.in_flight -= 1
         if self._tokens is not None and spent is not None and spent != tokens:
             self._tokens.spend(spent - tokens, self._clock())
-        if self.waiting:
+        if self._turns.waiting:
             self._hand_out()
 
     def projected_s(self, calls: int, tokens: int, *, caller: str = "", bulk: bool = False) -> float:

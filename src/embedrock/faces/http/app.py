@@ -68,6 +68,12 @@ class App:
             raise InternalError("The gateway is not open.")
         return self._gateway
 
+    @property
+    def auth(self) -> Auth:
+        if self._auth is None:
+            raise InternalError("The gateway is not open.")
+        return self._auth
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         async with open_gateway(self.settings) as self._gateway, _open_mcp(self.settings, self._gateway) as self._mcp:
@@ -83,17 +89,9 @@ class App:
         self._gateway = self._mcp = None
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _caller(self, request: Request, route: Route, scope: Scope) -> Caller:
-        """Return who asks, and may use the route. Raises Unauthenticated, PermissionDenied and others."""
-        if self._auth is None:
-            raise InternalError("The gateway is not open.")
-        caller = self._auth.known(request, azure=route is AZURE)
-        if caller is None:
-            address = scope.get("client") or ("",)
-            caller = await self._auth.find(request, azure=route is AZURE, client=address[0])
-        if caller.routes is not None:
-            caller.check_route(route.right)
-        return caller
+    async def _find_caller(self, request: Request, route: Route, scope: Scope) -> Caller:
+        address = scope.get("client") or ("",)
+        return await self.auth.find(request, azure=route is AZURE, client=address[0])
 
     async def _look_for_credentials(self) -> None:
         """Say at start what every request would fail with, and have the first one find them ready."""
@@ -143,12 +141,14 @@ class App:
         admission: Admission | None = None
         try:
             if route.needs_key:
-                request = request._replace(caller=await self._caller(request, route, scope))
+                caller = self.auth.known(request, azure=route is AZURE)
+                request.caller = caller or await self._find_caller(request, route, scope)
+                if request.caller.routes is not None:
+                    request.caller.check_route(route.right)
             if request.method not in route.methods:
                 raise MethodNotAllowed(f"This path takes {route.methods[0]}.")
             if route.embeds and request.caller.limits:
-                admission = self.gateway.door.open(request.caller)
-                request = request._replace(admission=admission)
+                request.admission = admission = self.gateway.door.open(request.caller)
                 await admission.enter()
             with room:
                 answer = await route.handler(Serving(self.settings, self.gateway), request)

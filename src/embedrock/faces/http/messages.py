@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import BadRequest, RequestTimeout, RequestTooLarge, UnsupportedMedia
@@ -26,8 +27,9 @@ JSON: Final = (b"content-type", b"application/json")
 _JSON_TYPE: Final = re.compile(rb'application/json(\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 
 
-class Request(NamedTuple):
-    """One request, its body not read yet."""
+@dataclass(slots=True)
+class Request:
+    """One request, its body not read yet. Not frozen: who asks is known when it has been looked at."""
 
     method: str
     path: str  # as it came over the wire, percent-encoding and all

@@ -125,8 +125,8 @@ def _find(config: ConfigFile, id_: str) -> Job:
 
 def _with_store(config: ConfigFile, work: Callable[[Store], Awaitable[T]]) -> T | None:
     """Return what `work` makes of the store; None where there is none yet."""
-    from embedrock.store import ConfigError
     from embedrock.database import Database
+    from embedrock.store import ConfigError
 
     chosen = find_settings(config)
 

@@ -31,6 +31,7 @@ from embedrock.media import Media, S3Object
 from embedrock.service.attempts import Call, Patience
 from embedrock.service.checks import MAX_CALL_BYTES, json_bytes
 from embedrock.service.lanes import in_lanes
+from embedrock.service.staging import FOLDER as STAGED
 from embedrock.service.staging import OWN, upload
 from embedrock.service.ways import Way, Ways
 from embedrock.service.work import Work
@@ -61,6 +62,11 @@ class Place(NamedTuple):
     way: Way
     s3: S3
     folder: str | None
+
+    @property
+    def passing(self) -> str | None:
+        """The gateway's own folder for what is removed when a request ends, and swept soon when it is not."""
+        return self.folder and self.folder.removesuffix(FOLDER) + STAGED
 
 
 class JobRunner:

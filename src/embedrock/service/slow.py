@@ -83,7 +83,7 @@ class Slow:
 
     async def _job(self, work: Work[V], jobs: Jobs, position: int, place: Place) -> Found:
         token = token_hex(16)
-        own = place.folder and f"{place.folder}/{token}"
+        own = place.passing and f"{place.passing}/{token}"
         try:
             return await self._embed(work, jobs, position, place, token, own)
         finally:

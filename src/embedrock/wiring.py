@@ -20,6 +20,7 @@ from embedrock.errors import EmbedrockError, ModelNotFound, StoreUnavailable, Up
 from embedrock.model_list import Entry
 from embedrock.service.attempts import Patience
 from embedrock.service.background import Background
+from embedrock.service.bill import Billing
 from embedrock.service.defaults import Defaults
 from embedrock.service.door import Door
 from embedrock.service.embedder import Embedder, Options
@@ -77,6 +78,7 @@ class Gateway:
     runner: JobRunner
     background: Background
     sweeper: Sweeper
+    billing: Billing
     credentials: tuple[CredentialSource | None, ...]  # the gateway's own, then those of entries; None: an API key
 
     async def needs_keys(self, settings: Settings) -> bool:
@@ -298,6 +300,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(background.close)
         sweeper = Sweeper(stores, settings.buckets)
         stack.callback(sweeper.close)
+        billing = Billing(database.store, settings.credits_per_usd)
+        stack.push_async_callback(billing.close)
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
         door = Door(settings.workers)
@@ -316,6 +320,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             runner,
             background,
             sweeper,
+            billing,
             sources,
         )
 

@@ -87,7 +87,7 @@ async def test_request_that_was_not_answered_costs_nothing_and_what_it_cost_us_i
     rows = await store.read(
         lambda tx: tx.execute("SELECT kind, amount, absorbed, model, tokens FROM entries WHERE request = 'r1'")
     )
-    assert rows == [("failed", 0, 3, "m", 12)]
+    assert rows == [("absorbed", 0, 3, "m", 12)]
     assert await store.read(money) == (10, 0, 0)
 
 
@@ -227,7 +227,8 @@ async def test_answer_is_replayed_for_its_idempotency_key_and_charged_once(store
     await ledger.hold("r1", ACCOUNT, 3, claim=claim())
     with pytest.raises(IdempotencyInProgress):
         await ledger.hold("r2", ACCOUNT, 3, claim=claim())
-    await ledger.close(answered("r1", 3, claim="key-1", answer=b"the answer"))
+    await ledger.close(answered("r1", 3, claim="key-1"))
+    await ledger.remember(ACCOUNT, "key-1", b"the answer")
 
     assert await ledger.hold("r3", ACCOUNT, 3, claim=claim()) == Claimed(b"the answer")
     with pytest.raises(IdempotencyReused):
@@ -266,7 +267,8 @@ async def test_idempotency_keys_of_accounts_are_their_own(store: Store, ledger: 
 async def test_idempotency_key_is_forgotten_after_three_days(store: Store, ledger: Ledger) -> None:
     await give(store, 10)
     await ledger.hold("r1", ACCOUNT, 1, claim=claim())
-    await ledger.close(answered("r1", 1, claim="key-1", answer=b"x"))
+    await ledger.close(answered("r1", 1, claim="key-1"))
+    await ledger.remember(ACCOUNT, "key-1", b"x")
     await store.write(lambda tx: books.expire(tx, now_us() + books.REPLAY_US + 1))
     assert await ledger.hold("r2", ACCOUNT, 1, claim=claim()) == Held(free=True)
     await store.write(lambda tx: books.expire(tx, now_us() + books.REMEMBER_US + 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from embedrock.catalog import MODELS
 from embedrock.errors import BadRequest, InvalidUpstream, ValidationError
 from embedrock.wire import native
-from embedrock.wire.native import decode_request, encode_response, read_model
+from embedrock.wire.native import decode_request, encode_response, open_end, read_model
 
 TEXTS = {"texts": ["a", "b"], "input_type": "search_document"}
 MIXED = [{"content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:b"}}]}]
@@ -87,7 +87,7 @@ DEEP = 100_000
 
 
 def encoded(family: str, answer: bytes, used: int = 3, remaining: int | None = None) -> bytes:
-    body = encode_response(family, answer, used, remaining)
+    body = encode_response(open_end(family, answer), used, remaining)
     whole = b"".join(body.pieces)
     assert body.length == len(whole)
     return whole
@@ -267,4 +267,4 @@ def test_answer_of_others_has_no_embedding_added() -> None:
 @pytest.mark.parametrize("answer", [b"", b"{}", b"{ }\n", b"[]", b"null", b"<html>{}</html>", b"a}", b"[1,{}", b"}"])
 def test_answer_that_is_no_object_with_members_is_refused(answer: bytes) -> None:
     with pytest.raises(InvalidUpstream):
-        encode_response("titan_text_v2", answer, 1, None)
+        open_end("titan_text_v2", answer)

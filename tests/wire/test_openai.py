@@ -43,7 +43,7 @@ def test_least_request() -> None:
 def test_whole_request() -> None:
     ask = decode(encoding_format="base64", dimensions=256, user="u-1", metadata={"team": "search"})
 
-    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, ())
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, (), "u-1", {"team": "search"})
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_request_is_openais(members: dict[str, object]) -> None:
 def test_whole_request() -> None:
     ask = decode(encoding_format="base64", dimensions=256, user="u-1", truncate="END")
 
-    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, [{"truncate": "END"}])
+    assert ask == EmbeddingsRequest("m", "x", vectors.as_base64, 256, [{"truncate": "END"}], "u-1")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ class Billed:
     audio_s: float = 0.0
     video_s: float = 0.0
 
+    def __add__(self, other: Billed) -> Billed:
+        return Billed(
+            self.tokens + other.tokens,
+            self.texts + other.texts,
+            self.images + other.images,
+            self.audio_s + other.audio_s,
+            self.video_s + other.video_s,
+        )
+
 
 def cost_usd(spec: ModelSpec, billed: Billed, usd_per_million_tokens: Decimal | None = None) -> Decimal:
     """Return US dollars on demand, by the prices of us-east-1; or by the operator's own price of tokens."""

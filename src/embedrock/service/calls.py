@@ -126,6 +126,8 @@ class Calls:
             work.retries,
             lambda: sum(map(estimate_tokens, items)),
         )
+        if work.bill is not None:
+            await work.bill.held()
         (found, answer), way = await self._patience.call(work.ways, call)
         work.answered(way.region)
         if answer.segments is not None:
@@ -133,10 +135,8 @@ class Calls:
         if answer.cut:
             work.truncated = (*work.truncated, positions.start)
         tokens = answer.tokens
-        if tokens is None:
-            work.reported = False
-            tokens = sum(map(estimate_tokens, items))
-        work.tokens += tokens
+        counted = sum(map(estimate_tokens, items)) if tokens is None else tokens
+        work.counted(items, counted, reported=tokens is not None)
         return found  # type: ignore[return-value]  # made by the work's own render
 
     # ------------------------------------------------------------------------------------------- calls with others
@@ -144,6 +144,8 @@ class Calls:
     async def _together(self, work: Work[V], positions: range, shared: Coalescer) -> list[V]:
         texts = [item for item in work.items[positions.start : positions.stop] if isinstance(item, str)]
         found: list[V] = []
+        if work.bill is not None:
+            await work.bill.held()
         work.calls += 1
         try:
             async with (
@@ -152,8 +154,7 @@ class Calls:
             ):
                 async for part in parts:
                     found.append(work.render(part.vector, work.wanted.size))
-                    work.tokens += part.tokens
-                    work.reported = work.reported and part.reported
+                    work.counted([texts[len(found) - 1]], part.tokens, reported=part.reported)
                     work.answered(part.region)
         except TimeoutError:
             raise UpstreamTimeout("The request's time passed while its texts waited for a call.") from None

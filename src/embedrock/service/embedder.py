@@ -16,13 +16,14 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from embedrock import vectors
 from embedrock.catalog import ModelSpec, Names, Target
-from embedrock.catalog.prices import Billed, cost_usd
+from embedrock.catalog.prices import cost_usd
 from embedrock.errors import BadRequest, ModelNotSupported
 from embedrock.families import FAMILIES, Family
 from embedrock.families.parameters import Wanted
 from embedrock.inputs import Fused, Inputs, Item, is_heavy, read_inputs
 from embedrock.service import guard
 from embedrock.service.attempts import Patience
+from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.checks import large, prepare
@@ -34,7 +35,7 @@ from embedrock.service.s3_rules import S3Rules
 from embedrock.service.slow import Slow
 from embedrock.service.staging import Staging
 from embedrock.service.ways import Ways
-from embedrock.service.work import Work
+from embedrock.service.work import Work, billed
 from embedrock.telemetry import Metrics
 from embedrock.upstream.bedrock import Headers
 from embedrock.upstream.guardrail import Guardrail
@@ -138,13 +139,15 @@ class Embedder:
         caller: Caller = ANYBODY,
         admission: Admission | None = None,
         accept: Accept | None = None,
+        bill: Bill | None = None,
     ) -> Reply[V]:
         """Return `render` of the vectors of the inputs in `value`, in order.
 
         `params` are what the caller says of the model's own parameters, the stronger mapping first; `headers` go to
         Bedrock with each call. `timeout_s` can only shorten the operator's limit. `retries` is how often a call is
-        tried again at most; None: as often as makes sense. Callers take turns; `admission` is of one with limits.
-        `accept` takes requests that are to be jobs in the background; None: there are none here.
+        tried again at most; None: as often as makes sense. Callers take turns; `admission` is of one with limits,
+        `bill` of one with an account. `accept` takes requests that are to be jobs in the background; None: there are
+        none here.
         Raises EmbedrockError; a request that is refused is refused before anything is sent.
         """
         options = self._options
@@ -186,8 +189,13 @@ class Embedder:
             ways = ways[:1]  # that other regions and accounts read the objects too is not known
         if admission is not None:
             await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
+        if bill is not None:
+            sent = list(set(ready.items)) if inputs.texts_only else ready.items
+            bill.hold(target, billed(sent, sum(map(estimate_tokens, sent))))
         guarded = None
         if guardrail is not None:
+            if bill is not None:
+                await bill.held()
             guarded = await guard.enforce(inputs, guardrail, self._ways.of_guardrail(target), self._patience, deadline)
             inputs = guarded.inputs
             ready = prepare(target.spec, family, inputs, wanted, background=later)
@@ -208,8 +216,11 @@ class Embedder:
             len(items) > _BULK_INPUTS,
             retries,
             caller.shares_calls,
+            bill,
         )
         if later and accept is not None:
+            if bill is not None:
+                await bill.held()
             tokens = sum(map(estimate_tokens, work.items))
             reply: Reply[V] = Reply([], None, target, tokens, False, 0, inputs.emptied, ready.truncated, dropped)
             return reply._replace(
@@ -304,16 +315,3 @@ def _labels(work: Work[Any]) -> list[Label] | None:
     if not segments:
         return None
     return [Label(index, segment) for index in range(len(work.items)) for segment in segments.get(index, (None,))]
-
-
-def billed(items: Sequence[Item], tokens: int, seconds: Mapping[int, float] | None = None) -> Billed:
-    """Return what AWS bills for `items`, of which it counted `tokens`; `seconds`: of items whose length is known."""
-    parts = [part for item in items for part in (item.parts if isinstance(item, Fused) else (item,))]
-    texts = sum(isinstance(part, str) for part in parts)
-    images = sum(not isinstance(part, str) and part.kind == "image" for part in parts)
-    lengths = dict.fromkeys(("audio", "video"), 0.0)
-    for position, length in (seconds or {}).items():
-        kind = getattr(items[position], "kind", None)
-        if kind in lengths:
-            lengths[kind] += length
-    return Billed(tokens, texts, images, lengths["audio"], lengths["video"])

@@ -53,6 +53,23 @@ class Ledger:
         self._writing: asyncio.Task[None] | None = None
         self._open: dict[str, int] = {}  # the requests under way, and when their holds expire
 
+    def ask(
+        self,
+        request: str,
+        account: str,
+        amount: int,
+        *,
+        budgets: tuple[Budget, ...] = (),
+        claim: Claim | None = None,
+    ) -> asyncio.Future[Outcome]:
+        """Begin to hold an amount for a request. Whoever cancels the future closes the request all the same."""
+        ask = Ask(request, account, amount, self._now() + HOLD_US, budgets, claim)
+        asked = _Asked(ask, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        self._open[request] = ask.expires_at
+        self._write()
+        return asked.answer
+
     async def hold(
         self,
         request: str,
@@ -62,47 +79,25 @@ class Ledger:
         budgets: tuple[Budget, ...] = (),
         claim: Claim | None = None,
     ) -> Held | Claimed:
-        """Hold an amount for a request; or return the answer that its idempotency key had.
+        """Hold an amount for a request; or return the answer that its idempotency key had. Raises as `allowed`."""
+        return allowed(await self.ask(request, account, amount, budgets=budgets, claim=claim))
 
-        Raises InsufficientCredits, IdempotencyInProgress, IdempotencyReused, StoreUnavailable. Whoever is cancelled
-        meanwhile closes the request all the same.
-        """
-        ask = Ask(request, account, amount, self._now() + HOLD_US, budgets, claim)
-        asked = _Asked(ask, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
-        self._open[request] = ask.expires_at
-        self._write()
-        try:
-            outcome = await asked.answer
-        except StoreUnavailable:
-            del self._open[request]
-            raise
-        if isinstance(outcome, Held):
-            return outcome
-        del self._open[request]
-        if isinstance(outcome, Refused):
-            if outcome.frozen:
-                raise StoreUnavailable("The books of the account do not balance; the operator has to look at them.")
-            raise InsufficientCredits(
-                "What is left of the account's credits, or of a budget, does not cover this request."
-            )
-        if outcome.other:
-            raise IdempotencyReused("Another request was sent with this idempotency key.", param="idempotency-key")
-        if outcome.answer is None:
-            raise IdempotencyInProgress("The first request with this idempotency key is under way.")
-        return outcome
-
-    async def close(self, close: Close) -> Charge:
+    def close(self, close: Close) -> asyncio.Future[Charge]:
         """End a request: its hold is gone, and it is charged when it was answered. Closing it again changes nothing.
 
-        Raises StoreUnavailable.
+        The future may raise StoreUnavailable. It is closed also when nobody waits for the future any more.
         """
         until = time.monotonic() + _PATIENCE_S
         closed = _Closed(close, asyncio.get_running_loop().create_future(), until)
+        closed.answer.add_done_callback(_seen)
         self._closed.append(closed)
         self._open.pop(close.request, None)
         self._write()
-        return await closed.answer
+        return closed.answer
+
+    async def remember(self, account: str, claim: str, answer: bytes) -> None:
+        """Keep the answer of a request that is closed, for its idempotency key."""
+        await self._store.write(lambda tx: books.remember(tx, account, claim, answer))
 
     async def keep(self) -> None:
         """Renew holds, release those that nobody renews, and reconcile; for ever."""
@@ -162,6 +157,8 @@ class Ledger:
         try:
             charges, outcomes = await self._store.write(post)
         except StoreUnavailable as exc:
+            for ask in asks:
+                self._open.pop(ask.request, None)
             now = time.monotonic()
             hopeless = [item for item in closed if item.until < now]
             self._closed = [item for item in closed if item.until >= now] + self._closed
@@ -173,12 +170,37 @@ class Ledger:
             _fail([item.answer for item in asked], exc)
             _fail([item.answer for item in closed], exc)
         else:
-            for ask, outcome in zip(asked, outcomes, strict=True):
-                if not ask.answer.done():
-                    ask.answer.set_result(outcome)
-            for close, charge in zip(closed, charges, strict=True):
-                if not close.answer.done():
-                    close.answer.set_result(charge)
+            for (ask, held), outcome in zip(asked, outcomes, strict=True):
+                if not isinstance(outcome, Held):
+                    self._open.pop(ask.request, None)
+                if not held.done():
+                    held.set_result(outcome)
+            for (_, settled, _), charge in zip(closed, charges, strict=True):
+                if not settled.done():
+                    settled.set_result(charge)
+
+
+def allowed(outcome: Outcome) -> Held | Claimed:
+    """Return the outcome, of a request that may go on or whose answer is there already.
+
+    Raises InsufficientCredits, IdempotencyInProgress, IdempotencyReused; StoreUnavailable when the account is frozen.
+    """
+    if isinstance(outcome, Refused):
+        if outcome.frozen:
+            raise StoreUnavailable("The books of the account do not balance; the operator has to look at them.")
+        raise InsufficientCredits("What is left of the account's credits, or of a budget, does not cover this request.")
+    if isinstance(outcome, Claimed):
+        if outcome.other:
+            raise IdempotencyReused("Another request was sent with this idempotency key.", param="idempotency-key")
+        if outcome.answer is None:
+            raise IdempotencyInProgress("The first request with this idempotency key is under way.")
+    return outcome
+
+
+def _seen(answer: asyncio.Future[Charge]) -> None:
+    """Nobody may be left to look at a failure; that is no mistake."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _fail(answers: Sequence[asyncio.Future[Any]], error: Exception) -> None:

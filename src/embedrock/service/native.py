@@ -14,6 +14,7 @@ from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import InvalidUpstream, PermissionDenied
 from embedrock.families.answer import header_tokens
 from embedrock.service.attempts import Call, Patience, choose
+from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.calls import estimate_tokens
 from embedrock.service.door import Admission
@@ -58,6 +59,7 @@ class Native:
         timeout_s: float | None = None,
         caller: Caller = ANYBODY,
         admission: Admission | None = None,
+        bill: Bill | None = None,
     ) -> NativeReply:
         """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
         caller.check_model(target)
@@ -75,16 +77,22 @@ class Native:
         estimate = sum(map(estimate_tokens, texts))
         if admission is not None:
             await admission.spend(estimate)
+        if bill is not None:
+            bill.hold(target, Billed(estimate, len(texts), images))
         counted = 0
         try:
             choose(ways, estimate).pacer.admit(1, estimate, deadline, caller=caller.name)
             call = Call(send, _spent, target.spec.id, deadline, estimate, caller.name)
+            if bill is not None:
+                await bill.held()
             (answer, tokens), way = await self._patience.call(ways, call)
             counted = tokens if tokens is not None else estimate
         finally:
             if admission is not None:
                 admission.correct(counted)
         self._metrics.embedded(target.spec.id, max(1, len(texts), images), counted, reported=tokens is not None)
+        if bill is not None:
+            bill.add(Billed(counted, len(texts), images), reported=tokens is not None)
         price = target.alias.usd_per_million_tokens if target.alias else None
         cost = cost_usd(target.spec, Billed(counted, len(texts), images), price)
         return NativeReply(answer, cost, tokens is not None, calls, way.region)

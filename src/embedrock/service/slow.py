@@ -17,7 +17,7 @@ from embedrock.families.jobs import Found, Jobs
 from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.jobs import JobRunner, Place, check_buckets, check_whole, failed
 from embedrock.service.lanes import in_lanes
-from embedrock.service.work import V, Work
+from embedrock.service.work import V, Work, billed
 from embedrock.upstream.async_invoke import start_body
 from embedrock.vectors import Segment
 
@@ -40,6 +40,8 @@ class Slow:
             raise TypeError("a family without jobs")
         place = self._runner.place(work)
         check_buckets(place, work, slow)
+        if work.bill is not None:
+            await work.bill.held()
         found: dict[int, list[V]] = {}
         segments: dict[int, Sequence[Segment | None]] = {}
         quick = [position for position in range(len(work.items)) if position not in set(slow)]
@@ -119,6 +121,8 @@ class Slow:
         work.reported = False
         work.tokens += estimate_tokens(item)
         work.seconds = {**(work.seconds or {}), position: found.seconds}
+        if work.bill is not None:
+            work.bill.add(billed([item], estimate_tokens(item), {0: found.seconds}), reported=False)
 
     def _clear(self, place: Place, folder: str) -> None:
         async def clear() -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from embedrock.catalog import Target
+from embedrock.catalog.prices import Billed
 from embedrock.families import Family
 from embedrock.families.parameters import Wanted
-from embedrock.inputs import Inputs, Item
+from embedrock.inputs import Fused, Inputs, Item
+from embedrock.service.bill import Bill
 from embedrock.service.ways import Way
 from embedrock.upstream.bedrock import Headers
 from embedrock.vectors import Render, Segment
@@ -35,6 +37,7 @@ class Work(Generic[V]):
     bulk: bool
     retries: int | None
     shares_calls: bool = True  # with other requests
+    bill: Bill | None = None  # of its account, if it has one
     tokens: int = 0
     reported: bool = True
     calls: int = 0
@@ -48,6 +51,26 @@ class Work(Generic[V]):
         if region not in self.regions:
             self.regions = (*self.regions, region)
 
+    def counted(self, items: Sequence[Item], tokens: int, *, reported: bool) -> None:
+        """Remember what a call was, that was answered."""
+        self.tokens += tokens
+        self.reported = self.reported and reported
+        if self.bill is not None:
+            self.bill.add(billed(items, tokens), reported=reported)
+
     def param(self, position: int) -> str:
         """Return the name of an item as the caller knows it."""
         return self.inputs.param(position if self.firsts is None else self.firsts[position])
+
+
+def billed(items: Sequence[Item], tokens: int, seconds: Mapping[int, float] | None = None) -> Billed:
+    """Return what AWS bills for `items`, of which it counted `tokens`; `seconds`: of items whose length is known."""
+    parts = [part for item in items for part in (item.parts if isinstance(item, Fused) else (item,))]
+    texts = sum(isinstance(part, str) for part in parts)
+    images = sum(not isinstance(part, str) and part.kind == "image" for part in parts)
+    lengths = dict.fromkeys(("audio", "video"), 0.0)
+    for position, length in (seconds or {}).items():
+        kind = getattr(items[position], "kind", None)
+        if kind in lengths:
+            lengths[kind] += length
+    return Billed(tokens, texts, images, lengths["audio"], lengths["video"])

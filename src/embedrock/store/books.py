@@ -18,7 +18,7 @@ from embedrock.store.engine import Param, Tx
 
 GRANT: Final = "grant"  # credits came, or were taken back
 USE: Final = "use"  # a request was answered
-FAILED: Final = "failed"  # a request was not answered although Bedrock billed calls of it
+ABSORBED: Final = "absorbed"  # Bedrock billed calls for which nobody pays
 
 #: An answer is replayed for so long, and its charge remembered for so long.
 REPLAY_US: Final = 24 * 3600 * 1_000_000
@@ -87,7 +87,6 @@ class Close(NamedTuple):
     user: str | None = None
     metadata: str | None = None
     claim: str | None = None  # its idempotency key
-    answer: bytes | None = None  # to be kept for it
 
 
 class Charge(NamedTuple):
@@ -174,6 +173,11 @@ def expire(tx: Tx, now: int) -> int:
     tx.execute("UPDATE idempotency SET answer = NULL WHERE answer IS NOT NULL AND at < ?", now - REPLAY_US)
     tx.execute("DELETE FROM idempotency WHERE at < ?", now - REMEMBER_US)
     return len(holds)
+
+
+def remember(tx: Tx, account: str, claim: str, answer: bytes) -> None:
+    """Keep the answer of a request for its idempotency key."""
+    tx.execute("UPDATE idempotency SET answer = ? WHERE account = ? AND name = ?", answer, account, claim)
 
 
 def renew(tx: Tx, requests: Iterable[str], expires_at: int) -> None:
@@ -346,9 +350,7 @@ def _close(
             entries[close.request] = charge, _entry(close, charge, names, now)
         if close.claim is not None and close.answered:
             where = (close.account, close.claim)
-            tx.execute(
-                "UPDATE idempotency SET done = 1, answer = ? WHERE account = ? AND name = ?", close.answer, *where
-            )
+            tx.execute("UPDATE idempotency SET done = 1 WHERE account = ? AND name = ?", *where)
         elif close.claim is not None:
             _disclaim(tx, close.account, close.claim, close.request)
     if entries:
@@ -365,7 +367,7 @@ _ENTER: Final = """
 
 
 def _entry(close: Close, charge: Charge, budgets: Sequence[str], now: int) -> tuple[Param, ...]:
-    kind = USE if close.answered else FAILED
+    kind = USE if close.answered else ABSORBED
     money = (charge.charged, charge.absorbed)
     counted = (close.tokens, int(close.reported))
     told = (close.user, close.metadata, " ".join(budgets))

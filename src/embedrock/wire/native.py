@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -217,12 +217,17 @@ _EMBEDDING: Final = re.compile(rb'"embedding"\s*:')
 _MEMBER: Final = re.compile(rb'\s*\{\s*"')
 
 
-def encode_response(family: str, answer: bytes | bytearray, used: int, remaining: int | None) -> Body:
-    """Return Bedrock's answer with `usage` as its last member. Raises InvalidUpstream when it is no JSON object."""
+def open_end(family: str, answer: bytes | bytearray) -> list[Array]:
+    """Return Bedrock's answer but for its last bracket. Raises InvalidUpstream when it is no JSON object."""
     end = answer.rfind(b"}")
     if end < 0 or answer[end + 1 :].strip() or not _MEMBER.match(answer):
         raise InvalidUpstream("Bedrock's answer is not a JSON object.")
     null = b',"embedding":null' if family.startswith("titan") and not _EMBEDDING.search(answer) else b""
+    return [bytes(answer[:end]), null]
+
+
+def encode_response(opened: Sequence[Array], used: int, remaining: int | None) -> Body:
+    """Return the answer that `open_end` opened, with `usage` as its last member."""
     usage = msgspec.json.encode({"credits_used": used, "credits_remaining": remaining})
-    pieces: list[Array] = [bytes(answer[:end]), null, b',"usage":', usage, b"}"]
+    pieces: list[Array] = [*opened, b',"usage":', usage, b"}"]
     return Body(sum(map(len, pieces)), pieces)

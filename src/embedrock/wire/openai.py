@@ -35,6 +35,8 @@ class EmbeddingsRequest(NamedTuple):
     render: Render[Array]
     dimensions: int | None
     params: Sequence[Mapping[str, object]]  # parameters of the model, the stronger mapping first
+    user: str | None = None  # for the record of use, as the next
+    metadata: Mapping[str, str] | None = None
 
 
 def decode_request(body: bytes | bytearray, model: str | None = None) -> EmbeddingsRequest:
@@ -43,14 +45,17 @@ def decode_request(body: bytes | bytearray, model: str | None = None) -> Embeddi
     Raises BadRequest naming the member that is wrong.
     """
     members = _members(body)
-    _check_user(members.get("user"))
-    _check_metadata(members.get("metadata"))
+    user, metadata = members.get("user"), members.get("metadata")
+    _check_user(user)
+    _check_metadata(metadata)
     return EmbeddingsRequest(
         model or _model(members.get("model")),
         members.get("input"),
         _renderer(members.get("encoding_format")),
         _dimensions(members.get("dimensions")),
         () if members.keys() <= _MEMBERS else _params(members),
+        user,
+        metadata,
     )
 
 

@@ -23,14 +23,16 @@ from embedrock.errors import (
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
+    StoreUnavailable,
     UnsupportedMedia,
 )
 from embedrock.faces.http import headers as header
-from embedrock.faces.http import rates
+from embedrock.faces.http import rates, replays
 from embedrock.faces.http.auth import Auth
 from embedrock.faces.http.bodies import Bodies
 from embedrock.faces.http.handlers import AZURE, Route, find_route
 from embedrock.faces.http.messages import Answer, Hangup, Receive, Request, Serving, whole
+from embedrock.service.bill import Bill, Replay
 from embedrock.service.callers import Caller
 from embedrock.service.door import Admission
 from embedrock.settings import Settings
@@ -84,6 +86,7 @@ class App:
             if self._gateway.database.is_there:  # there may be jobs that another process began
                 self._gateway.background.start()
             self._gateway.sweeper.start()
+            await self._open_books()
             await receive()
             looking.cancel()
         self._gateway = self._mcp = None
@@ -92,6 +95,14 @@ class App:
     async def _find_caller(self, request: Request, route: Route, scope: Scope) -> Caller:
         address = scope.get("client") or ("",)
         return await self.auth.find(request, azure=route is AZURE, client=address[0])
+
+    async def _open_books(self) -> None:
+        """Compare the books at start, and let go of what was held when the gateway was killed."""
+        try:
+            if await self.gateway.keys.any_usable():
+                await self.gateway.billing.open()
+        except StoreUnavailable as exc:  # the first request of an account tries again
+            _log.warning("%s: %s", exc.code, exc.explained())
 
     async def _look_for_credentials(self) -> None:
         """Say at start what every request would fail with, and have the first one find them ready."""
@@ -139,6 +150,7 @@ class App:
         request = Request(scope["method"], path, headers, scope["headers"], receive, room)
         route = self._mcp if self._mcp is not None and path == MCP_PATH else find_route(path)
         admission: Admission | None = None
+        bill: Bill | None = None
         try:
             if route.needs_key:
                 caller = self.auth.known(request, azure=route is AZURE)
@@ -150,8 +162,17 @@ class App:
             if route.embeds and request.caller.limits:
                 request.admission = admission = self.gateway.door.open(request.caller)
                 await admission.enter()
+            if route.embeds and request.caller.account is not None:
+                bill = await self.gateway.billing.bill(request_id.decode(), request.caller, request.caller.account)
+                request.bill = bill
             with room:
                 answer = await route.handler(Serving(self.settings, self.gateway), request)
+            if bill is not None:
+                await bill.settle()
+                if bill.is_claimed:
+                    await bill.remember(replays.pack(answer))
+        except Replay as exc:
+            answer = replays.unpack(exc.answer)
         except EmbedrockError as exc:
             if exc.status >= 500:
                 _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.explained())
@@ -164,6 +185,8 @@ class App:
             _log.error("%s unexpected %s\n%s", request_id.decode(), type(exc).__name__, where)
             answer = _error(InternalError("Something went wrong in the gateway."), route)
         finally:
+            if bill is not None:
+                bill.end()
             if admission is not None:
                 admission.leave()
         if admission is not None:

@@ -25,7 +25,7 @@ from embedrock.errors import (
     ValidationError,
 )
 from embedrock.faces import batches
-from embedrock.faces.http import bedrock_headers
+from embedrock.faces.http import bedrock_headers, replays
 from embedrock.faces.http import headers as header
 from embedrock.faces.http.bedrock_headers import BedrockHeaders
 from embedrock.faces.http.jobs import cancel_batch, file_content, show_batch
@@ -116,14 +116,17 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
             headers=bedrock.forwarded,
             caller=request.caller,
             admission=request.admission,
+            bill=request.bill,
             timeout_s=timeout(request.headers),
         )
     except UpstreamThrottled as exc:
         # As this path's clients expect.
         raise Unavailable(exc.message, code="upstream_throttled", retry_after_s=exc.retry_after_s) from exc
-    used = micro_credits(reply.cost_usd, serving.settings.credits_per_usd)
+    opened = native.open_end(target.spec.family, reply.body)
+    charge = await request.bill.settle() if request.bill is not None else None
+    used = micro_credits(reply.cost_usd, serving.settings.credits_per_usd) if charge is None else charge.charged
     return Answer(
-        native.encode_response(target.spec.family, reply.body, used, None),
+        native.encode_response(opened, used, None if charge is None else charge.remaining),
         [JSON, *_told_of_call(target, (reply.region,), reply.calls, reported=reply.reported)],
     )
 
@@ -131,6 +134,8 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
 async def _decoded(decode: Callable[..., T], serving: Serving, request: Request, *more: str | None) -> T:
     """Return what `decode` makes of the body; a large one in a thread, so that others are answered meanwhile."""
     body = await read_json(request, serving.settings.max_body_bytes)
+    if request.bill is not None:
+        replays.claim(request, request.bill, body)
     return await asyncio.to_thread(decode, body, *more) if len(body) > LARGE_BYTES else decode(body, *more)
 
 
@@ -141,6 +146,8 @@ async def _embed(
     bedrock: BedrockHeaders,
     accept: Accept | None = None,
 ) -> Reply[Array]:
+    if request.bill is not None:
+        request.bill.note(ask.user, ask.metadata)
     try:
         return await serving.gateway.embedder.embed(
             ask.model,
@@ -152,6 +159,7 @@ async def _embed(
             guardrail=bedrock.guardrail,
             caller=request.caller,
             admission=request.admission,
+            bill=request.bill,
             timeout_s=timeout(request.headers),
             accept=accept,
         )

@@ -28,6 +28,7 @@ OF_REQUESTS: Final = (
 OF_TOKENS: Final = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 
 TIMEOUT_MS: Final = b"x-request-timeout-ms"
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
 
 #: Of answers.
 ANSWERED: Final[Mapping[bytes, str]] = {
@@ -62,6 +63,10 @@ ASKED: Final[Mapping[str, str]] = {
     "Authorization: Bearer <key or token>": "where the gateway has keys",
     "api-key: <key>": "the same, on the path of Azure's clients only",
     TIMEOUT_MS.decode(): "longest this request may take; only shortens the gateway's own limit",
+    IDEMPOTENCY_KEY.decode(): (
+        "at most 255 visible characters, for keys of accounts: the same request sent again with it within 24 hours "
+        "gets the same answer, and within 72 is charged once"
+    ),
     "x-stainless-read-timeout, x-stainless-timeout": "the same in seconds, as OpenAI's clients send it of themselves",
     "X-Amzn-Bedrock-GuardrailIdentifier": "id or ARN of a guardrail that the texts must pass; needs the version too",
     "X-Amzn-Bedrock-GuardrailVersion": "its version: a number, or `DRAFT`",

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from embedrock.errors import BadRequest, RequestTimeout, RequestTooLarge, UnsupportedMedia
 from embedrock.faces.http import headers as header
 from embedrock.faces.http.bodies import Room
+from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.door import Admission
 from embedrock.settings import Settings
@@ -39,6 +40,7 @@ class Request:
     room: Room  # for its body
     caller: Caller = ANYBODY
     admission: Admission | None = None  # None: the caller has no limits, or the path none
+    bill: Bill | None = None  # None: nobody is charged
 
 
 class Serving(NamedTuple):

@@ -52,7 +52,9 @@ async def open_route(settings: Settings, gateway: Gateway) -> AsyncIterator[Rout
         """POST /mcp."""
         bedrock = bedrock_headers.read(request.headers, request.raw_headers)
         body = await read_json(request, serving.settings.max_body_bytes)
-        scope = _scope(request) | {ASKED: Asked(bedrock, timeout(request.headers), request.caller, request.admission)}
+        scope = _scope(request) | {
+            ASKED: Asked(bedrock, timeout(request.headers), request.caller, request.admission, request.bill)
+        }
         collected = _Collected()
         await manager.handle_request(scope, _replay(body, request.receive), collected.send)
         return collected.answer()

@@ -29,6 +29,7 @@ from embedrock.faces.mcp.schemas import (
     MOST_SHOWN,
     TOOLS,
 )
+from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.door import Admission
 from embedrock.service.embedder import Reply
@@ -65,6 +66,7 @@ class Asked(NamedTuple):
     timeout_s: float | None = None
     caller: Caller = ANYBODY
     admission: Admission | None = None
+    bill: Bill | None = None
 
 
 class Tools:
@@ -183,18 +185,27 @@ class Tools:
         return matrix, reply
 
     async def _embed(self, ask: openai.EmbeddingsRequest, render: Render[Any], asked: Asked) -> Reply[Any]:
-        return await self._gateway.embedder.embed(
-            ask.model,
-            ask.input,
-            render=render,
-            dimensions=ask.dimensions,
-            params=ask.params,
-            headers=asked.bedrock.forwarded,
-            guardrail=asked.bedrock.guardrail,
-            timeout_s=asked.timeout_s,
-            caller=asked.caller,
-            admission=asked.admission,
-        )
+        bill = asked.bill.another() if asked.bill is not None else None
+        try:
+            reply = await self._gateway.embedder.embed(
+                ask.model,
+                ask.input,
+                render=render,
+                dimensions=ask.dimensions,
+                params=ask.params,
+                headers=asked.bedrock.forwarded,
+                guardrail=asked.bedrock.guardrail,
+                timeout_s=asked.timeout_s,
+                caller=asked.caller,
+                admission=asked.admission,
+                bill=bill,
+            )
+            if bill is not None:
+                await bill.settle()
+            return reply
+        finally:
+            if bill is not None:
+                bill.end()
 
 
 # -------------------------------------------------------------------------------------------------------- arguments

@@ -28,8 +28,8 @@ from embedrock.faces.sdk.arguments import InvalidArgument
 from embedrock.faces.sdk.asking import Ask, Result
 from embedrock.faces.sdk.link import Link, Request
 from embedrock.inputs import read_inputs
-from embedrock.service.embedder import billed
 from embedrock.service.lanes import in_lanes
+from embedrock.service.work import billed
 from embedrock.vectors import BROKEN_JSON, Label, Render, Segment, as_base64
 
 V = TypeVar("V")

@@ -1,0 +1,183 @@
+"""What one request takes from its account: held while the request is made ready, settled before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+
+from embedrock.catalog import Target
+from embedrock.catalog.prices import Billed, cost_usd, micro_credits
+from embedrock.service.callers import Caller
+from embedrock.service.ledger import Ledger, allowed
+from embedrock.store import Store
+from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held, Outcome
+
+
+class Replay(Exception):
+    """The request was answered before, under the same idempotency key; `answer` is as `Bill.remember` got it."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+
+class Bill:
+    """One request of an account's key. What is not settled when the request ends is released by `end`."""
+
+    def __init__(self, ledger: Ledger, request: str, caller: Caller, account: str, credits_per_usd: Decimal) -> None:
+        self._ledger = ledger
+        self._request = request
+        self._caller = caller
+        self._account = account
+        self._credits_per_usd = credits_per_usd
+        self._target: Target | None = None
+        self._asked: asyncio.Future[Outcome] | None = None
+        self._billed = Billed()
+        self._reported = True
+        self._claim: Claim | None = None
+        self._user: str | None = None
+        self._metadata: str | None = None
+        self._ended = False
+        self._charge: Charge | None = None
+        self._others = 0
+
+    def another(self) -> Bill:
+        """Return a bill for a further call of the same request; MCP's tools make several."""
+        self._others += 1
+        name = f"{self._request}.{self._others}"
+        return Bill(self._ledger, name, self._caller, self._account, self._credits_per_usd)
+
+    def claim(self, name: str, body: bytes) -> None:
+        """Say the request's idempotency key, and the digest of what it asks."""
+        self._claim = Claim(name, body)
+
+    def note(self, user: str | None, metadata: Mapping[str, str] | None) -> None:
+        """Say what the caller wants written beside the charge."""
+        self._user = user
+        self._metadata = json.dumps(metadata, separators=(",", ":")) if metadata else None
+
+    def hold(self, target: Target, estimate: Billed) -> None:
+        """Begin to hold what the request will probably cost; `held` says when it may go on."""
+        self._target = target
+        self._asked = self._ledger.ask(
+            self._request,
+            self._account,
+            self._cost(estimate),
+            budgets=_budgets(self._caller, time.gmtime()),
+            claim=self._claim,
+        )
+
+    async def held(self) -> None:
+        """Return when the request may be sent. Raises InsufficientCredits, Replay, and more as `allowed`."""
+        asked = self._asked
+        if asked is None:
+            return
+        outcome = allowed(asked.result() if asked.done() else await asyncio.shield(asked))
+        if isinstance(outcome, Claimed):
+            raise Replay(outcome.answer or b"")
+
+    def add(self, billed: Billed, *, reported: bool) -> None:
+        """Count what Bedrock bills for a call that was answered."""
+        self._billed += billed
+        self._reported = self._reported and reported
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the answer is to be remembered."""
+        return self._claim is not None and self._charge is not None
+
+    async def settle(self) -> Charge | None:
+        """Charge the request, which is about to be answered. None: there was nothing to charge.
+
+        Raises StoreUnavailable. A charge that was begun is written also when the caller hangs up.
+        """
+        if self._charge is None and self._asked is not None:
+            self._ended = True
+            self._charge = await self._ledger.close(self._close(answered=True))
+        return self._charge
+
+    async def remember(self, answer: bytes | None) -> None:
+        """Keep the answer for the request's idempotency key; None: it is too large to be kept."""
+        if self._claim is not None and answer is not None:
+            await self._ledger.remember(self._account, self._claim.name, answer)
+
+    def end(self) -> None:
+        """Release what is held, unless the request was settled; what Bedrock billed nonetheless goes on record."""
+        if self._ended or self._asked is None:
+            return
+        self._ended = True
+        if self._asked.done() and not self._asked.cancelled():
+            if self._asked.exception() is not None or not isinstance(self._asked.result(), Held):
+                return
+        else:
+            self._asked.cancel()
+        self._ledger.close(self._close(answered=False))
+
+    def _close(self, *, answered: bool) -> Close:
+        asked = self._asked
+        free = asked is not None and asked.done() and not asked.cancelled() and asked.result() == Held(free=True)
+        return Close(
+            self._request,
+            self._account,
+            answered=answered and not free,
+            cost=self._cost(self._billed),
+            key=self._caller.key or "",
+            model=self._target.spec.id if self._target else "",
+            tokens=self._billed.tokens,
+            reported=self._reported,
+            user=self._user,
+            metadata=self._metadata,
+            claim=None if free or self._claim is None else self._claim.name,
+        )
+
+    def _cost(self, billed: Billed) -> int:
+        if self._target is None:
+            return 0
+        alias = self._target.alias
+        usd = cost_usd(self._target.spec, billed, alias.usd_per_million_tokens if alias else None)
+        return micro_credits(usd, self._credits_per_usd)
+
+
+class Billing:
+    """Makes bills. The books are opened with the first; `store` returns their database."""
+
+    def __init__(self, store: Callable[[], Awaitable[Store]], credits_per_usd: Decimal) -> None:
+        self._store = store
+        self._credits_per_usd = credits_per_usd
+        self._opening = asyncio.Lock()
+        self._ledger: Ledger | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def open(self) -> Ledger:
+        """Return the ledger; from then on holds are renewed and the books compared. Raises StoreUnavailable."""
+        async with self._opening:
+            if self._ledger is None:
+                self._ledger = Ledger(await self._store())
+                self._keeping = asyncio.create_task(self._ledger.keep())
+            return self._ledger
+
+    async def bill(self, request: str, caller: Caller, account: str) -> Bill:
+        """Return the bill of a request."""
+        return Bill(self._ledger or await self.open(), request, caller, account, self._credits_per_usd)
+
+    async def close(self) -> None:
+        """Write what is to be written, and stop."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        if self._ledger is not None:
+            await self._ledger.flush()
+
+
+def _budgets(caller: Caller, now: time.struct_time) -> tuple[Budget, ...]:
+    """Return the budgets of a key that hold now; days and months are those of UTC."""
+    budgets = caller.budgets
+    if budgets == (None, None, None):
+        return ()
+    windows = (("day", time.strftime("%Y-%m-%d", now)), ("month", time.strftime("%Y-%m", now)), ("total", ""))
+    return tuple(
+        Budget(f"{caller.name}:{kind}:{window}", most)
+        for (kind, window), most in zip(windows, budgets, strict=True)
+        if most is not None
+    )

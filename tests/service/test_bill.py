@@ -1,0 +1,173 @@
+"""One request's bill, whatever happens to the request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedrock.catalog import MODELS, Names, Target
+from embedrock.catalog.prices import Billed
+from embedrock.errors import InsufficientCredits
+from embedrock.service.bill import Bill, Billing
+from embedrock.service.callers import Budgets, Caller
+from embedrock.service.ledger import Ledger
+from embedrock.store import Store, Tx, books, open_store
+
+ACCOUNT = "acct_1"
+TITAN = "amazon.titan-embed-text-v2:0"
+MILLION = Billed(tokens=1_000_000)  # of tokens: 0.02 $, 200,000 micro-credits
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await open_store(f"sqlite:///{tmp_path / 'embedrock.db'}")
+    await store.write(lambda tx: books.open_account(tx, ACCOUNT, "team", 1))
+    await store.write(lambda tx: books.grant(tx, ACCOUNT, 1_000_000, 1))
+    yield store
+    assert await store.read(books.unbalanced) == []
+    await store.close()
+
+
+@pytest.fixture
+def ledger(store: Store) -> Ledger:
+    return Ledger(store)
+
+
+def target() -> Target:
+    return Names(("us-east-1",)).find(TITAN)
+
+
+def bill(ledger: Ledger, **rights: Any) -> Bill:
+    caller = Caller(name="root_1", account=ACCOUNT, key="key_1", **rights)
+    return Bill(ledger, f"req_{time.monotonic_ns()}", caller, ACCOUNT, Decimal(10))
+
+
+def money(tx: Tx) -> tuple[int, int]:
+    """Return what was taken from the account and what is held."""
+    return tx.execute("SELECT posted, pending FROM accounts WHERE id = ?", ACCOUNT)[0]
+
+
+def test_price_of_a_million_tokens_is_as_expected() -> None:
+    assert MODELS[TITAN].prices.text_per_million_tokens == Decimal("0.02")
+
+
+async def test_what_is_counted_is_charged_not_what_was_held(store: Store, ledger: Ledger) -> None:
+    request = bill(ledger)
+    request.hold(target(), MILLION)
+    await request.held()
+    assert await store.read(money) == (0, 200_000)
+    request.add(Billed(tokens=11), reported=True)
+    charge = await request.settle()
+
+    assert charge is not None
+    assert (charge.charged, charge.remaining) == (3, 999_997)
+    request.end()
+    await ledger.flush()
+    assert await store.read(money) == (3, 0)
+
+
+async def test_caller_who_hangs_up_while_the_charge_is_written_is_charged(store: Store, ledger: Ledger) -> None:
+    request = bill(ledger)
+    request.hold(target(), MILLION)
+    await request.held()
+    request.add(MILLION, reported=True)
+    settling = asyncio.create_task(request.settle())
+    await asyncio.sleep(0)  # the charge is on its way
+    settling.cancel()
+    await asyncio.wait([settling])
+    request.end()
+    await ledger.flush()
+
+    assert settling.cancelled()
+    assert await store.read(money) == (200_000, 0)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_caller_who_hangs_up_while_the_hold_is_written_leaves_nothing(
+    store: Store, ledger: Ledger, turns: int
+) -> None:
+    request = bill(ledger)
+    request.hold(target(), MILLION)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    request.end()
+    await ledger.flush()
+
+    assert await store.read(money) == (0, 0)
+
+
+async def test_call_that_is_given_up_does_not_take_the_hold_from_the_others(store: Store, ledger: Ledger) -> None:
+    request = bill(ledger)
+    request.hold(target(), MILLION)
+    lanes = [asyncio.create_task(request.held()) for _ in range(3)]
+    await asyncio.sleep(0)  # all of them wait
+    lanes[0].cancel()
+    await asyncio.gather(*lanes, return_exceptions=True)
+
+    assert [lane.cancelled() for lane in lanes] == [True, False, False]
+    assert await store.read(money) == (0, 200_000)
+    request.end()
+    await ledger.flush()
+
+
+async def test_every_call_of_a_request_that_is_not_covered_is_refused(ledger: Ledger) -> None:
+    request = bill(ledger)
+    request.hold(target(), Billed(tokens=10_000_000))
+    lanes = await asyncio.gather(*(request.held() for _ in range(3)), return_exceptions=True)
+
+    assert [type(lane) for lane in lanes] == [InsufficientCredits] * 3
+    request.end()
+    await ledger.flush()
+
+
+async def test_budgets_are_those_of_the_utc_day_and_month(store: Store, ledger: Ledger) -> None:
+    request = bill(ledger, budgets=Budgets(300_000, 400_000, 500_000))
+    before = time.gmtime()
+    request.hold(target(), MILLION)
+    await request.held()
+    days = {time.strftime("%Y-%m-%d", at) for at in (before, time.gmtime())}
+
+    rows = await store.read(lambda tx: tx.execute("SELECT id, allowed, pending FROM budgets ORDER BY allowed"))
+    assert [row[1:] for row in rows] == [(300_000, 200_000), (400_000, 200_000), (500_000, 200_000)]
+    assert rows[0][0] in {f"root_1:day:{day}" for day in days}
+    assert rows[1][0] in {f"root_1:month:{day[:7]}" for day in days}
+    assert rows[2][0] == "root_1:total:"
+    request.end()
+    await ledger.flush()
+
+
+async def test_bill_without_a_hold_costs_nothing(store: Store, ledger: Ledger) -> None:
+    request = bill(ledger)
+    await request.held()
+
+    assert await request.settle() is None
+    request.end()
+    assert await store.read(money) == (0, 0)
+
+
+async def test_books_are_opened_with_the_first_bill_and_looked_at_then(store: Store) -> None:
+    opened = 0
+
+    async def find() -> Store:
+        nonlocal opened
+        opened += 1
+        return store
+
+    await store.write(lambda tx: tx.execute("UPDATE accounts SET posted = 7"))
+    billing = Billing(find, Decimal(10))
+    assert opened == 0
+    await asyncio.gather(*(billing.bill(f"r{n}", Caller(), ACCOUNT) for n in range(5)))
+    for _ in range(1000):
+        if await store.read(lambda tx: tx.execute("SELECT frozen FROM accounts")) == [(1,)]:
+            break
+    await billing.close()
+
+    assert opened == 1
+    assert await store.read(lambda tx: tx.execute("SELECT frozen FROM accounts")) == [(1,)]
+    await store.write(lambda tx: tx.execute("UPDATE accounts SET posted = 0"))

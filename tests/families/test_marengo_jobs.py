@@ -234,7 +234,17 @@ def test_one_object_in_place_of_a_list_is_read_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "first", [b"", b"{}", output(), output({"embedding": [1.0]})[:-3], b'{"data":[{}]}', b"[" * 100_000, b"\xff"]
+    "first",
+    [
+        output(*[{"embedding": [1.0], "startSec": 0, "endSec": 5, "embeddingOption": "audio"}] * 2),
+        b"",
+        b"{}",
+        output(),
+        output({"embedding": [1.0]})[:-3],
+        b'{"data":[{}]}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
 )
 def test_a_file_that_is_not_complete_is_refused(first: bytes) -> None:
     with pytest.raises(InvalidUpstream):

@@ -143,6 +143,10 @@ def read(first: bytes, files: Mapping[str, bytes]) -> Found:  # noqa: ARG001
         found.segments.append(segment if segment != Segment() else None)
     if not found.vectors:
         raise InvalidUpstream("The results of a job hold no vector.")
+    # One that is missing cannot be told: how many there are, only Marengo knows.
+    told = [segment for segment in found.segments if segment is not None]
+    if len(set(told)) != len(told):
+        raise InvalidUpstream("The results of a job hold a segment twice.")
     return found
 
 

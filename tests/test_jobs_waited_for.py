@@ -92,7 +92,7 @@ def test_nova_cuts_sound_that_is_sent_inline(gateway: Gateway, emulator: Emulato
     (start,) = started(emulator)
     params = start["modelInput"]["segmentedEmbeddingParams"]
     where = params["audio"]["source"]["s3Location"]["uri"]
-    assert where.startswith(f"s3://{BUCKET}/embedrock/jobs/")
+    assert where.startswith(f"s3://{BUCKET}/embedrock/staged/")
     check_data(answer.items(), 0, segments(NOVA, start["modelInput"], {where: sound}))
     assert [item["segment"] for item in answer.items()] == [
         {"start_sec": 0.0, "end_sec": 5.0},

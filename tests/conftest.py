@@ -32,6 +32,7 @@ import hypothesis
 import openai
 import psycopg
 import pytest
+import redis
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -57,6 +58,7 @@ _DUMMY_AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_S
 
 # Read before the environment is sealed.
 _POSTGRES_URL = os.environ.get("EMBEDROCK_TEST_POSTGRES_URL") or "postgresql://postgres@127.0.0.1:5432/test"
+_REDIS_URL = os.environ.get("EMBEDROCK_TEST_REDIS_URL") or "redis://127.0.0.1:6379"
 _REQUIRE_SERVICES = bool(os.environ.get("EMBEDROCK_TEST_REQUIRE_SERVICES"))
 
 BedrockBody: TypeAlias = Callable[..., dict[str, Any]]
@@ -596,6 +598,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url
     with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {url.rpartition('=')[2]} CASCADE")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The Redis at EMBEDROCK_TEST_REDIS_URL, which others use too."""
+    try:
+        with redis.Redis.from_url(_REDIS_URL, socket_connect_timeout=5) as client:
+            client.ping()
+    except redis.RedisError:
+        if _REQUIRE_SERVICES:
+            raise
+        pytest.skip("no Redis at EMBEDROCK_TEST_REDIS_URL: what needs it is NOT tested")
+    return _REDIS_URL
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,10 @@ ALLOWED: Mapping[str, set[str]] = {
     "upstream": _VALUES,
     "store": _VALUES,
     "service": _SERVICE,
-    "wiring": _SERVICE | {"settings", "model_list", "database"},
+    "entrance": _SERVICE | {"settings", "database"},
+    "wiring": _SERVICE | {"settings", "model_list", "database", "entrance"},
     "wire": {"catalog", "inputs", "vectors", "errors"},
-    "faces": _SERVICE | {"settings", "database", "wiring", "wire"},
+    "faces": _SERVICE | {"settings", "database", "entrance", "wiring", "wire"},
     "__main__": {"faces"},
 }
 PURE = ("families", "wire", "inputs", "media", "vectors", "errors")
@@ -108,7 +109,7 @@ def test_module_imports_only_what_is_below_it(module: str) -> None:
 @pytest.mark.parametrize(
     "used, users",
     [
-        ("settings", {"database", "wiring", "faces"}),
+        ("settings", {"database", "entrance", "wiring", "faces"}),
         ("wire", {"faces"}),
         ("wiring", {"faces"}),
         ("faces", {"__main__", ""}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -11,7 +12,7 @@ import pytest
 from embedrock.faces.http import rates
 
 if TYPE_CHECKING:
-    from tests.conftest import Answer, Emulator, Gateway, StartGateway
+    from tests.conftest import Answer, Emulator, Gateway, RunEmbedrock, StartGateway
 
 TITAN = "amazon.titan-embed-text-v2:0"
 OF = ("limit", "remaining", "reset")
@@ -120,6 +121,32 @@ def test_requests_at_once_are_bounded_by_key(limited: StartGateway, emulator: Em
     assert refused.headers["retry-after-ms"] == "1000"
     emulator.clear()
     assert gateway.embed({"model": TITAN, "input": "after"}).status == 200, "who has left makes room"
+
+
+def test_replicas_that_share_a_redis_share_the_limits(
+    limited: StartGateway, emulator: Emulator, redis_url: str
+) -> None:
+    """Never more than the limit over both. A process that finds Redis too slow counts for itself, and says so."""
+    key = f"key-{uuid.uuid4().hex}"
+    settings = {"EMBEDROCK_API_KEY": key, "EMBEDROCK_REDIS_URL": redis_url, "EMBEDROCK_KEY_REQUESTS_PER_MINUTE": "6"}
+    replicas = [limited(**settings, EMBEDROCK_KEY_TOKENS_PER_MINUTE="600") for _ in range(2)]
+    answers = [ask(replicas[number % 2], key=key) for number in range(14)]
+    allowed = sum(answer.status == 200 for answer in answers)
+    shared = not any("not shared" in replica.errors() for replica in replicas)
+
+    assert {answer.status for answer in answers} == {200, 429}
+    assert allowed == len(emulator.journal()) <= (7 if shared else 13)
+    assert allowed >= 6
+    assert answers[0].headers["x-ratelimit-limit-tokens"] == "600"
+    assert told(answers[-1], "requests")[:2] == ["6", "0"]
+
+
+@pytest.mark.parametrize("url, said", [("redis://[", "not the URL of a Redis"), ("redis://h:port", "not the URL")])
+def test_redis_that_cannot_be_one_is_told_at_start(run_embedrock: RunEmbedrock, url: str, said: str) -> None:
+    ended = run_embedrock("config", "check", AWS_REGION="us-east-1", EMBEDROCK_REDIS_URL=url)
+
+    assert ended.returncode == 1
+    assert said in ended.stderr.decode()
 
 
 def test_official_client_reads_a_limit_as_its_own_kind_of_error(limited: StartGateway) -> None:

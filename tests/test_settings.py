@@ -60,6 +60,7 @@ VARIABLES: list[tuple[str, str, object, str | None]] = [
     ("CREDITS_PER_USD", "12.50", Decimal("12.5"), "0"),
     ("DATABASE_URL", "sqlite:///x.db", "sqlite:///x.db", None),
     ("KEY_SECRET", "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", None),
+    ("REDIS_URL", "redis://127.0.0.1:6379/1", "redis://127.0.0.1:6379/1", None),
     ("JWT_JWKS_URL", "https://id.example/keys", "https://id.example/keys", "http://id.example/keys"),
     ("JWT_KEY", "0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef", None),
     ("JWT_ALGORITHMS", "ES256, EdDSA", ("ES256", "EdDSA"), "none"),
@@ -84,6 +85,7 @@ def test_only_what_may_hold_a_key_or_a_password_is_secret() -> None:
         "api_key",
         "database_url",
         "key_secret",
+        "redis_url",
         "jwt_key",
     ]
 

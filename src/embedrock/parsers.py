@@ -97,6 +97,13 @@ def database_url(value: str) -> str:
     return value
 
 
+def redis_url(value: str) -> str:
+    """Return the URL of a Redis."""
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be redis://…, rediss://… or unix://…")
+    return value
+
+
 def key_secret(value: str) -> str:
     """Return a secret that is long enough."""
     if len(value) < 32:

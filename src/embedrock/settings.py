@@ -133,6 +133,13 @@ class Settings:
         secret=True,
     )
 
+    redis_url: str = _setting(
+        parsers.redis_url,
+        "",
+        "where replicas share the limits of keys, `redis://…` or `rediss://…`; needs embedrock[redis]",
+        secret=True,
+    )
+
     jwt_jwks_url: str = _setting(
         parsers.jwks_url,
         "",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import random
 from typing import TYPE_CHECKING, Final
 
+from embedrock import entrance
 from embedrock.accounts import Account
 from embedrock.catalog import Alias, Names, Target, place
 from embedrock.database import Database
@@ -50,8 +50,7 @@ from embedrock.upstream.s3 import S3
 from embedrock.upstream.sigv4 import Credentials
 
 if TYPE_CHECKING:
-    from embedrock.service.jwks import KeySource
-    from embedrock.service.jwts import Rules, Tokens
+    from embedrock.service.jwts import Tokens
 
 _SHARE_METRICS_EVERY_S: Final = 1.0
 #: OpenAI's names → Bedrock models whose vectors have as many numbers, at length 1 as OpenAI's are.
@@ -209,58 +208,8 @@ def check(settings: Settings) -> Names:
     found = names(settings)
     _defaults(settings, found)
     _quotas(settings, found)
-    _rules_of_tokens(settings)
+    entrance.check(settings)
     return found
-
-
-def _rules_of_tokens(settings: Settings) -> tuple[Rules, KeySource] | None:
-    """Return what tokens have to be, and the keys to check them with; None where none are taken."""
-    if not settings.takes_tokens:
-        if settings.jwt_issuer or settings.jwt_audience:
-            raise SettingsError("EMBEDROCK_JWT_JWKS_URL or EMBEDROCK_JWT_KEY is missing: tokens cannot be checked")
-        return None
-    if settings.jwt_jwks_url and settings.jwt_key:
-        raise SettingsError("EMBEDROCK_JWT_JWKS_URL and EMBEDROCK_JWT_KEY: tokens are checked with one of them")
-    if not (settings.jwt_issuer and settings.jwt_audience):
-        raise SettingsError("EMBEDROCK_JWT_ISSUER and EMBEDROCK_JWT_AUDIENCE are needed for tokens")
-    if settings.jwt_jwks_url and settings.jwt_algorithms[0].startswith("HS"):
-        raise SettingsError("EMBEDROCK_JWT_ALGORITHMS: a secret is never at a URL; give it as EMBEDROCK_JWT_KEY")
-    if importlib.util.find_spec("jwt") is None:
-        raise SettingsError("tokens need more packages: pip install 'embedrock[jwt]'")
-    from embedrock.service.jwts import Rules
-
-    rules = Rules(
-        settings.jwt_key,
-        settings.jwt_jwks_url,
-        settings.jwt_algorithms,
-        settings.jwt_issuer,
-        settings.jwt_audience,
-        settings.jwt_account_claim,
-    )
-    try:
-        return rules, rules.source()
-    except ValueError as exc:
-        raise SettingsError(f"EMBEDROCK_JWT_KEY: {exc}") from None
-
-
-def _tokens(settings: Settings, database: Database) -> Tokens | None:
-    rules = _rules_of_tokens(settings)
-    if rules is None:
-        return None
-    from embedrock.service.jwts import Tokens
-
-    return Tokens(*rules, database.existing, Limits(*settings.key_limits))
-
-
-async def check_database(settings: Settings) -> None:
-    """Raise SettingsError when there is a database that can never work. One that is away may come back."""
-    database = Database(settings)
-    try:
-        with suppress(StoreUnavailable):
-            await database.existing()
-        database.find_secret()
-    finally:
-        await database.close()
 
 
 @asynccontextmanager
@@ -304,8 +253,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(billing.close)
         others = (upstream.credentials for upstream in upstreams.values())
         sources = tuple(dict.fromkeys((credentials, *others)))
-        door = Door(settings.workers)
-        tokens = _tokens(settings, database)
+        door = entrance.open_door(settings, stack)
+        tokens = entrance.tokens(settings, database)
         keys = Keys(database.existing, database.find_secret, Limits(*settings.key_limits))
         yield Gateway(
             found,

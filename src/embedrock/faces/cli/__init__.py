@@ -110,14 +110,14 @@ def serve(
         os.environ["EMBEDROCK_HOST"] = host
     if port is not None:
         os.environ["EMBEDROCK_PORT"] = str(port)
-    from embedrock import wiring  # the server's imports cost a third of a second
+    from embedrock import entrance, wiring  # the server's imports cost a third of a second
     from embedrock.faces import mcp as mcp_face
     from embedrock.faces.http import server
 
     with emulated.running(emulator) as emulator_url:
         chosen = find_settings(config)
         wiring.check(chosen)
-        asyncio.run(wiring.check_database(chosen))
+        asyncio.run(entrance.check_database(chosen))
         if chosen.mcp:
             mcp_face.require_sdk()
         for note in (*chosen.notes, *wiring.usable_entries(chosen)[1]):

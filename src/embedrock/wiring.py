@@ -245,7 +245,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         native = Native(ways, metrics, timeout_s=settings.timeout_s)
         database = Database(settings)
         stack.push_async_callback(database.close)
-        background = Background(runner, database.store, metrics)
+        background = Background(runner, database.store, metrics, settings.credits_per_usd)
         stack.push_async_callback(background.close)
         sweeper = Sweeper(stores, settings.buckets)
         stack.callback(sweeper.close)

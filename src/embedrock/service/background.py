@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from random import uniform
 from secrets import token_hex
 from typing import Any, Final
@@ -22,6 +23,7 @@ import msgspec
 
 from embedrock import vectors
 from embedrock.catalog import MODELS
+from embedrock.catalog.prices import Billed, cost_usd, micro_credits
 from embedrock.errors import (
     BadRequest,
     EmbedrockError,
@@ -35,11 +37,12 @@ from embedrock.errors import (
 from embedrock.families import FAMILIES
 from embedrock.families.jobs import Found, Jobs
 from embedrock.families.kinds import kind_of
+from embedrock.service.bill import Payer
 from embedrock.service.calls import estimate_tokens
 from embedrock.service.jobs import JobRunner, Place, check_buckets, failed
 from embedrock.service.lanes import in_lanes
-from embedrock.service.work import Work
-from embedrock.store import Store
+from embedrock.service.work import Work, billed
+from embedrock.store import Store, Tx, books
 from embedrock.store import jobs as rows
 from embedrock.store.jobs import Job
 from embedrock.telemetry import LOGGER, Metrics
@@ -66,8 +69,11 @@ _S: Final = 1_000_000
 class Background:
     """The jobs of all callers. `store`: opens the database when it is first needed."""
 
-    def __init__(self, runner: JobRunner, store: Callable[[], Awaitable[Store]], metrics: Metrics) -> None:
+    def __init__(
+        self, runner: JobRunner, store: Callable[[], Awaitable[Store]], metrics: Metrics, credits_per_usd: Decimal
+    ) -> None:
         self._runner = runner
+        self._credits_per_usd = credits_per_usd
         self._open = store
         self._metrics = metrics
         self._working: asyncio.Task[None] | None = None
@@ -110,6 +116,10 @@ class Background:
             sent = await self._runner.stage(place, jobs, item, own)
         folder = work.wanted.values.get("output_s3_uri")
         model_input = jobs.build_input(spec, sent, work.wanted)
+        tokens = estimate_tokens(item)
+        bill = billed([item], tokens)
+        payer = work.bill.payer() if work.bill is not None else Payer("", "", ())
+        price = work.target.alias.usd_per_million_tokens if work.target.alias else None
         now = _now()
         return Job(
             id=id_,
@@ -126,10 +136,16 @@ class Background:
             size=work.wanted.size,
             scale=int(work.wanted.scale),
             as_base64=int(as_base64),
-            tokens=estimate_tokens(item),
+            tokens=tokens,
             created_at=now,
             give_up_at=now + int(_GIVE_UP_S * _S),
             due_at=now,
+            account=payer.account,
+            key_id=payer.key,
+            budgets=msgspec.json.encode(payer.budgets).decode() if payer.budgets else "",
+            price="" if price is None else str(price),
+            texts=bill.texts,
+            images=bill.images,
         )
 
     async def find(self, id_: str, owner: str | None) -> Job:
@@ -223,11 +239,31 @@ class Background:
             await asyncio.shield(self._remember(store, job, change))
 
     async def _remember(self, store: Store, job: Job, change: dict[str, int | str]) -> None:
+        def write(tx: Tx) -> bool:
+            changed = rows.change(tx, job, change)
+            if changed and change.get("state") == "completed" and job.account:
+                self._charge(tx, job, int(change["milliseconds"]))
+            return changed
+
         try:
-            if await store.write(lambda tx: rows.change(tx, job, change)) and "ended_at" in change:
+            if await store.write(write) and "ended_at" in change:
                 self._metrics.job(job.spec, str(change["state"]), (int(change["ended_at"]) - job.created_at) / _S)
         except StoreUnavailable as exc:
             _log.warning("job %s is left for another look: %s", job.id, exc.message)
+
+    def _charge(self, tx: Tx, job: Job, milliseconds: int) -> None:
+        """Take what a completed job cost from its account, once: in the transaction that says that it is completed.
+
+        What the account, or a budget of the key, has no longer left is not taken, and goes on record.
+        """
+        length = {job.kind: milliseconds / 1000}
+        bill = Billed(job.tokens, job.texts, job.images, length.get("audio", 0.0), length.get("video", 0.0))
+        usd = cost_usd(MODELS[job.spec], bill, Decimal(job.price) if job.price else None)
+        cost, now = micro_credits(usd, self._credits_per_usd), _now()
+        budgets = msgspec.json.decode(job.budgets, type=tuple[books.Budget, ...]) if job.budgets else ()
+        books.post(tx, [], [books.Ask(job.id, job.account, 0, now + _S, budgets)], now)
+        close = books.Close(job.id, job.account, True, cost, job.key_id, job.spec, job.tokens, reported=False)
+        books.post(tx, [close], [], now)
 
     async def _keep(self, store: Store, job: Job) -> None:
         """Keep others off a job whose step takes long."""

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, cost_usd, micro_credits
@@ -21,6 +22,14 @@ class Replay(Exception):
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
+
+
+class Payer(NamedTuple):
+    """Who pays for what is embedded after the request was answered."""
+
+    account: str
+    key: str
+    budgets: tuple[Budget, ...]
 
 
 class Bill:
@@ -87,6 +96,10 @@ class Bill:
     def is_claimed(self) -> bool:
         """Whether the answer is to be remembered."""
         return self._claim is not None and self._charge is not None
+
+    def payer(self) -> Payer:
+        """Return who pays later."""
+        return Payer(self._account, self._caller.key or "", _budgets(self._caller, time.gmtime()))
 
     async def settle(self) -> Charge | None:
         """Charge the request, which is about to be answered. None: there was nothing to charge.

@@ -51,6 +51,12 @@ class Job:
     failures: str = ""  # what could not be embedded: JSON
     milliseconds: int = 0  # of sound or film
     message: str = ""
+    account: str = ""  # who pays when it is completed; "": nobody
+    key_id: str = ""
+    budgets: str = ""  # of the key, that it counts against: JSON of names and limits
+    price: str = ""  # the operator's own, of a million tokens in US dollars
+    texts: int = 0  # that Bedrock bills
+    images: int = 0
 
 
 _NAMES: Final = tuple(field.name for field in fields(Job))

@@ -82,7 +82,8 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
                 give_up_at BIGINT NOT NULL, version BIGINT NOT NULL, looks BIGINT NOT NULL, due_at BIGINT NOT NULL,
                 lease_until BIGINT NOT NULL, arn TEXT NOT NULL, folder TEXT NOT NULL, started_at BIGINT NOT NULL,
                 ended_at BIGINT NOT NULL, remove_at BIGINT NOT NULL, vectors BIGINT NOT NULL, failures TEXT NOT NULL,
-                milliseconds BIGINT NOT NULL, message TEXT NOT NULL
+                milliseconds BIGINT NOT NULL, message TEXT NOT NULL, account TEXT NOT NULL, key_id TEXT NOT NULL,
+                budgets TEXT NOT NULL, price TEXT NOT NULL, texts BIGINT NOT NULL, images BIGINT NOT NULL
             )
             """,
             "CREATE INDEX jobs_due ON jobs (state, due_at)",

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from . import catalog, container_credentials, control_plane, guardrails, invoke_headers, json_body, sigv4
-from .async_invoke import find_model
+from .async_request import find_model
 from .errors import AwsError, body_too_large, missing_credentials, unknown_operation, validation
 from .fate import PLAIN, Fate
 from .latency import Latency, LatencyTable

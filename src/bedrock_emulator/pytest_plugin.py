@@ -45,6 +45,7 @@ class BedrockEmulator:
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.url,
             "AWS_ENDPOINT_URL_BEDROCK": self.url,
             "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_S3_REGIONAL_BUCKETS": json.dumps({_REGION: "embedrock-emulator"}),
             "AWS_ACCESS_KEY_ID": "emulator",
             "AWS_SECRET_ACCESS_KEY": "emulator",
             "AWS_REGION": _REGION,

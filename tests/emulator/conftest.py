@@ -6,7 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +86,15 @@ class Running:
     def journal(self) -> Any:
         """Return the rows of the journal."""
         return self.request("GET", "/_emulator/journal").json["rows"]
+
+    def upload(self, objects: Mapping[str, bytes]) -> None:
+        """Put objects into S3, by their URIs, in buckets that are made anew, and forget that in the journal."""
+        signed = {"Authorization": SIGNED.format(region="us-east-1").replace("/bedrock/", "/s3/")}
+        for bucket in {uri.split("/")[2] for uri in objects}:
+            assert self.post("buckets", {"name": bucket}).status == 200
+        for uri, data in objects.items():
+            assert self.request("PUT", uri.removeprefix("s3:/"), data, signed).status == 200
+        self.request("DELETE", "/_emulator/journal")
 
     def client(
         self,

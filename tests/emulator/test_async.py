@@ -161,6 +161,7 @@ def test_a_token_stands_for_one_call(quick: Running, bedrock: Any) -> None:
     finish(bedrock, first)
     assert start(bedrock, clientRequestToken="token-1") == first
     assert start(bedrock, clientRequestToken="token-2") != first
+    assert start(quick.client(keys=("another", "key", None)), clientRequestToken="token-1") == first
     code, _ = refusal(lambda: start(bedrock, NOVA, nova(), clientRequestToken="token-1"))
     assert code == "ConflictException"
     assert len(quick.request("GET", "/_emulator/async").json["jobs"]) == 2

@@ -176,6 +176,8 @@ def single(purpose: str, **params: Any) -> dict[str, Any]:
     ],
 )
 def test_nova_takes_it(emulator: Running, body: dict[str, Any]) -> None:
+    emulator.upload({"s3://my-bucket/video.mp4": MP4})
+
     assert emulator.invoke(NOVA, body).status == 200
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bedrock_emulator import expected_vectors
+from bedrock_emulator.errors import AwsError
 
 from .conftest import Running
 from .drawing import BLUE, RED, base64, encode, plain, scene
@@ -17,6 +18,8 @@ V3 = "twelvelabs.marengo-embed-3-0-v1:0"
 IMAGE = {"base64String": base64(RED)}
 OTHER = {"base64String": base64(BLUE)}
 S3 = {"s3Location": {"uri": "s3://media/b.png", "bucketOwner": "123456789012"}}
+
+OBJECTS = {"s3://media/b.png": BLUE}
 
 V2_TEXT = {"inputType": "text", "inputText": "a man walks a dog"}
 V2_IMAGE = {"inputType": "image", "mediaSource": IMAGE}
@@ -72,12 +75,14 @@ def refusal(emulator: Running, model: str, body: Any) -> str:
 def test_the_answer_is_one_vector_of_length_one_without_a_token_count(
     emulator: Running, model: str, body: dict[str, Any]
 ) -> None:
+    emulator.upload(OBJECTS)
+
     answer = emulator.invoke(model, body)
 
     assert answer.body.startswith(b'{"data":[{"embedding":[')
     assert answer.body.endswith(b"]}]}")
     (entry,) = answer.json["data"]
-    assert [entry["embedding"]] == expected_vectors(model, body)
+    assert [entry["embedding"]] == expected_vectors(model, body, OBJECTS)
     assert len(entry["embedding"]) == (1024 if model == V2 else 512)
     assert np.linalg.norm(entry["embedding"]) == pytest.approx(1, abs=1e-6)
     assert "x-amzn-bedrock-input-token-count" not in answer.headers
@@ -133,18 +138,16 @@ def test_a_placeholder_without_an_image_is_refused(emulator: Running) -> None:
     )
 
 
-def test_an_object_in_s3_is_known_by_its_uri() -> None:
-    one, same, other = (
-        row(V3, image({"s3Location": location}))
-        for location in (
-            {"uri": "s3://media/a.png"},
-            {"uri": "s3://media/a.png", "bucketOwner": "123456789012"},
-            {"uri": "s3://media/b.png"},
-        )
-    )
+@pytest.mark.parametrize("owner", [{}, {"bucketOwner": "123456789012"}])
+def test_an_object_in_s3_has_the_vector_of_its_bytes(owner: dict[str, str]) -> None:
+    body = image({"s3Location": {"uri": "s3://media/a.png", **owner}})
 
-    assert (one == same).all()
-    assert abs(float(one @ other)) < 0.2
+    assert expected_vectors(V3, body, {"s3://media/a.png": RED}) == expected_vectors(V3, image(IMAGE))
+
+
+def test_an_object_that_is_not_there_is_refused() -> None:
+    with pytest.raises(AwsError, match="The provided S3 bucket does not exist or cannot be read"):
+        expected_vectors(V3, image(S3))
 
 
 @pytest.mark.parametrize("truncate", [{}, {"textTruncate": "end"}])

@@ -26,6 +26,16 @@ PURPOSES = [
     "CLUSTERING",
 ]
 S3 = {"s3Location": {"uri": "s3://media/clips/one"}}
+OBJECTS = {
+    "s3://media/a.txt": b"hello",
+    "s3://media/a.webp": encode(plain("red"), "WEBP"),
+    "s3://media/a.mp3": b"ID3\x04\0\0",
+    "s3://media/a.mov": b"\0\0\0\x14ftypqt  \0\0\0\0qt  ",
+}
+
+
+def in_s3(ending: str) -> dict[str, Any]:
+    return {"s3Location": {"uri": f"s3://media/a.{ending}"}}
 
 
 def single(purpose: str = "GENERIC_INDEX", **params: Any) -> dict[str, Any]:
@@ -87,10 +97,13 @@ def test_tokens_are_counted_as_recorded_and_only_in_the_header(
         (AUDIO, ["AUDIO"]),
         (video(), ["AUDIO_VIDEO_COMBINED"]),
         (video("AUDIO_VIDEO_SEPARATE"), ["VIDEO", "AUDIO"]),
-        ({"text": {"truncationMode": "END", "source": S3}}, ["TEXT"]),
-        ({"image": {"format": "webp", "source": S3}}, ["IMAGE"]),
-        ({"audio": {"format": "mp3", "source": S3}}, ["AUDIO"]),
-        ({"video": {"format": "mov", "source": S3, "embeddingMode": "AUDIO_VIDEO_SEPARATE"}}, ["VIDEO", "AUDIO"]),
+        ({"text": {"truncationMode": "END", "source": in_s3("txt")}}, ["TEXT"]),
+        ({"image": {"format": "webp", "source": in_s3("webp")}}, ["IMAGE"]),
+        ({"audio": {"format": "mp3", "source": in_s3("mp3")}}, ["AUDIO"]),
+        (
+            {"video": {"format": "mov", "source": in_s3("mov"), "embeddingMode": "AUDIO_VIDEO_SEPARATE"}},
+            ["VIDEO", "AUDIO"],
+        ),
     ],
 )
 @pytest.mark.parametrize("size", [{}, {"embeddingDimension": 384}])
@@ -98,14 +111,15 @@ def test_every_input_gives_its_type_and_the_vectors_that_were_expected(
     emulator: Running, params: dict[str, Any], kinds: list[str], size: dict[str, Any]
 ) -> None:
     body = single(**params, **size)
+    emulator.upload(OBJECTS)
 
     answer = emulator.invoke(MODEL, body)
 
     entries = answer.json["embeddings"]
     assert [entry["embeddingType"] for entry in entries] == kinds
-    assert [entry["embedding"] for entry in entries] == expected_vectors(MODEL, body)
+    assert [entry["embedding"] for entry in entries] == expected_vectors(MODEL, body, OBJECTS)
     assert {len(entry["embedding"]) for entry in entries} == {size.get("embeddingDimension", 3072)}
-    assert ("x-amzn-bedrock-input-token-count" in answer.headers) == ("value" in params.get("text", {}))
+    assert ("x-amzn-bedrock-input-token-count" in answer.headers) == ("text" in params)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +181,12 @@ def test_other_bytes_or_another_object_give_another_vector() -> None:
         single(**video(data=MP4 + b"x")),
         single(**AUDIO),
         single(**file("audio", "wav", wav(1.1))),
-        single(audio={"format": "wav", "source": S3}),
-        single(audio={"format": "wav", "source": {"s3Location": {"uri": "s3://media/clips/two"}}}),
-        single(image={"format": "png", "source": S3}),
-        single(**text("s3://media/clips/one")),
+        single(audio={"format": "mp3", "source": in_s3("mp3")}),
+        single(image={"format": "webp", "source": in_s3("webp")}),
+        single(**text("s3://media/a.mp3")),
     ]
 
-    found = np.array([expected_vectors(MODEL, body)[0] for body in bodies])
+    found = np.array([expected_vectors(MODEL, body, OBJECTS)[0] for body in bodies])
     assert np.abs(found @ found.T - np.eye(len(found))).max() < 0.1
 
 

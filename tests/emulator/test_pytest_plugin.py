@@ -111,6 +111,8 @@ def test_points_at_the_emulator(bedrock_emulator, monkeypatch):
     assert not {"AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "AWS_SESSION_TOKEN"} & os.environ.keys()
     monkeypatch.undo()
     assert os.environ["AWS_ENDPOINT_URL_BEDROCK"] == bedrock_emulator.url
+    assert os.environ["AWS_ENDPOINT_URL_S3"] == bedrock_emulator.url
+    assert os.environ["AWS_S3_REGIONAL_BUCKETS"] == '{"us-east-1": "embedrock-emulator"}'
 
 def test_points_where_it_did(bedrock_emulator_session):
     here, there = dict(os.environ), dict(BEFORE)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from io import BytesIO
 from typing import BinaryIO, TypeAlias
 
-from ..errors import validation
+from ..errors import AwsError, validation
 
 _BYTES_A_SECOND = {"audio": 16_000, "video": 125_000}  # 128 kbit and 1 Mbit a second
 _MOST_ATOMS = 1000
@@ -43,26 +43,24 @@ class File:
         return self.read(_BEGINNING)
 
 
-#: Gives the file behind a URI of S3 to whoever expects that bucket owner (None: does not say): None when there is no
-#: such bucket here. Raises AwsError when there is one, but nothing to read in it.
-Objects: TypeAlias = Callable[[str, str | None], File | None]
+#: Gives the file behind a URI of S3 to whoever expects that bucket owner (None: does not say). Raises AwsError.
+Objects: TypeAlias = Callable[[str, str | None], File]
+
+
+def missing_bucket() -> AwsError:
+    """Return the 400 for a bucket that is not there. Uncertain: the text."""
+    return validation("The provided S3 bucket does not exist or cannot be read.")
 
 
 def among(objects: Mapping[str, bytes]) -> Objects:
     """Return a way to the objects of a table."""
-    return lambda uri, _: File.of(objects[uri]) if uri in objects else None
 
+    def find(uri: str, owner: str | None) -> File:  # noqa: ARG001  # nobody owns them
+        if uri not in objects:
+            raise missing_bucket()
+        return File.of(objects[uri])
 
-def nowhere(uri: str, owner: str | None) -> File | None:  # noqa: ARG001
-    """Know no object."""
-    return None
-
-
-def found(file: File | None) -> File:
-    """Return a file that has to be there. Raises AwsError."""
-    if file is None:
-        raise validation("The provided S3 bucket does not exist or cannot be read.")
-    return file
+    return find
 
 
 def known_seconds(file: File, kind: str) -> float | None:

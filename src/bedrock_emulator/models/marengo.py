@@ -5,7 +5,7 @@ moving pictures go through StartAsyncInvoke only. 2.7 cuts a text that is too lo
 
 From AWS's pages; no live answer was seen. Uncertain: the texts of refusals, which follow the validator of the other
 models; float32 numbers of length 1; which formats of images are taken. An object in S3 has the vector of the same file
-inline; one in a bucket that is not here has one from its URI.
+inline.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from .. import schema
 from ..errors import malformed, validation
 from ..tokens import Pieces
-from ..vectors import Ints, Space, fuse, of_name, of_text, unit
+from ..vectors import Ints, Space, fuse, of_text, unit
 from . import looks, media, pictures
 from .answer import Answer
 from .files import File, Objects
@@ -82,8 +82,8 @@ def _in_order(part: dict[str, Any]) -> list[dict[str, Any]]:
     return [by_name[name] for name in named] + [source for source in listed if source["name"] not in named]
 
 
-def find(kind: str, source: dict[str, Any], objects: Objects) -> File | None:
-    """Return the file of a source, None for an object in a bucket that is not here. Raises AwsError."""
+def find(kind: str, source: dict[str, Any], objects: Objects) -> File:
+    """Return the file of a source, inline or in S3. Raises AwsError."""
     if location := source.get("s3Location"):
         return objects(location["uri"], location.get("bucketOwner"))
     try:
@@ -94,8 +94,6 @@ def find(kind: str, source: dict[str, Any], objects: Objects) -> File | None:
 
 def _of_image(space: Space, source: dict[str, Any], objects: Objects) -> Ints:
     file = find("image", source, objects)
-    if file is None:
-        return of_name(space, "s3 image", source["s3Location"]["uri"])
     if file.size > _MAX_IMAGE_BYTES:
         raise validation(f"The image is {file.size} bytes large, the maximum is {_MAX_IMAGE_BYTES}.")
     try:

@@ -15,7 +15,7 @@ from .. import schema
 from ..errors import malformed, validation
 from ..vectors import fuse, unit
 from . import clips, marengo, media
-from .files import File, Objects, found, seconds
+from .files import File, Objects, seconds
 from .marengo import V2
 from .marengo_schema import V2_OPTIONS, V3_OPTIONS, check
 from .segment import Part
@@ -38,7 +38,7 @@ def parts(model_id: str, body: dict[str, Any], objects: Objects) -> list[Part]:
     if kind not in ("audio", "video"):
         return [Part("", _FILE, [marengo.still(model_id, body, objects)])]
     part: dict[str, Any] = body if model_id == V2 else body[kind]
-    file = found(marengo.find(kind, part["mediaSource"], objects))
+    file = marengo.find(kind, part["mediaSource"], objects)
     container = media.sniff(file.beginning())
     if container is None or container in ("png", "jpeg", "gif", "webp"):
         raise validation(f"The {kind} is of no supported format.")

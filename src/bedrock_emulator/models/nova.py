@@ -6,7 +6,7 @@ of a video can have a vector each (documented).
 
 Uncertain: that texts longer than 8,192 characters, the documented limit, are refused only with NONE (callers report up
 to 50,000 with END, and that the limit is not kept at all); that only texts have a token header. An object in S3 has the
-vector of the same file inline; one in a bucket that is not here has one from its URI.
+vector of the same file inline.
 """
 
 from __future__ import annotations
@@ -60,12 +60,7 @@ def vectors(answer: dict[str, Any]) -> list[list[float]]:
 
 def _embed_text(params: dict[str, Any], objects: Objects) -> Answer:
     part: dict[str, Any] = params["text"]
-    if "source" not in part:
-        text: str = part["value"]
-    elif file := find("text", part, objects):
-        text = read_text(file)
-    else:
-        return _answer(params, {"TEXT": _of_name("text", part)})
+    text: str = part["value"] if "value" in part else read_text(find("text", part, objects))
     prompt = PROMPTS[params["embeddingPurpose"]]
     tokens, room = _PIECES.count(text), _MAX_TOKENS - prompt
     cut = None
@@ -83,8 +78,6 @@ def _embed_text(params: dict[str, Any], objects: Objects) -> Answer:
 def of_image(part: dict[str, Any], objects: Objects) -> Ints:
     """Return the features of an image, inline or in S3."""
     file = find("image", part, objects)
-    if file is None:
-        return _of_name("image", part)
     check_format("image", part, file)
     try:
         return looks.of_picture(SPACE, pictures.read(file.read(), (part["format"],)))
@@ -92,8 +85,8 @@ def of_image(part: dict[str, Any], objects: Objects) -> Ints:
         raise validation(str(error)) from None
 
 
-def find(kind: str, part: dict[str, Any], objects: Objects) -> File | None:
-    """Return the file of an input, None for an object in a bucket that is not here. Raises AwsError."""
+def find(kind: str, part: dict[str, Any], objects: Objects) -> File:
+    """Return the file of an input, inline or in S3. Raises AwsError."""
     if location := part["source"].get("s3Location"):
         return objects(location["uri"], None)
     try:
@@ -122,17 +115,11 @@ def check_format(kind: str, part: dict[str, Any], file: File) -> None:
 def _of_clip(kind: str, part: dict[str, Any], objects: Objects) -> dict[str, Ints]:
     """Return what is seen and what is heard of a clip, by the types of their vectors."""
     file = find(kind, part, objects)
-    if file is None:
-        return {name: _of_name(f"{kind} {name}", part) for name in ("VIDEO", "AUDIO")}
     check_format(kind, part, file)
     seconds = known_seconds(file, part["format"])
     if file.size > _MAX_CLIP_BYTES or (seconds is not None and seconds > _MAX_SECONDS):
         raise validation(f"The {kind} is longer than {_MAX_SECONDS} seconds.")
     return {name: of_name(SPACE, f"{kind} {name}", file.sha256) for name in ("VIDEO", "AUDIO")}
-
-
-def _of_name(kind: str, part: dict[str, Any]) -> Ints:
-    return of_name(SPACE, f"s3 {kind}", part["source"]["s3Location"]["uri"])
 
 
 def embedding(params: dict[str, Any], total: Ints) -> NDArray[np.float32]:

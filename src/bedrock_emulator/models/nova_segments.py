@@ -13,7 +13,7 @@ from .. import schema
 from ..errors import malformed, validation
 from ..vectors import Ints, fuse, of_text
 from . import clips, nova
-from .files import File, Objects, found, seconds
+from .files import File, Objects, seconds
 from .nova_schema import SEGMENTED, check
 from .segment import Part
 
@@ -42,11 +42,10 @@ def parts(body: dict[str, Any], objects: Objects) -> list[Part]:
     if "text" in params:
         return [_part("TEXT", _texts(params, objects))]
     if "image" in params:
-        found(nova.find("image", params["image"], objects))
         return [_part("IMAGE", [_entry(params, nova.of_image(params["image"], objects), 0, {})])]
     kind = "audio" if "audio" in params else "video"
     part: dict[str, Any] = params[kind]
-    file = found(nova.find(kind, part, objects))
+    file = nova.find(kind, part, objects)
     nova.check_format(kind, part, file)
     whole = seconds(file, part["format"], kind)
     pieces = clips.evenly(0.0, whole, part["segmentationConfig"].get("durationSeconds", _SECONDS))
@@ -90,7 +89,7 @@ def _part(kind: str, entries: list[dict[str, Any]] | Iterator[dict[str, Any]]) -
 
 def _texts(params: dict[str, Any], objects: Objects) -> Iterator[dict[str, Any]]:
     part: dict[str, Any] = params["text"]
-    text = part["value"] if "value" in part else nova.read_text(found(nova.find("text", part, objects)))
+    text = part["value"] if "value" in part else nova.read_text(nova.find("text", part, objects))
     pieces = cut(text, part["segmentationConfig"].get("maxLengthChars", _CHARS))
     if len(pieces) > _MAX_TEXTS:
         raise validation(f"The text has {len(pieces)} segments, the maximum is {_MAX_TEXTS}.")

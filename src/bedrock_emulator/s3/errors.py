@@ -23,7 +23,6 @@ _REFUSED_KEYS = {
 _TEXTS = {
     "AccessDenied": (403, "Access Denied"),
     "BadDigest": (400, "The Content-MD5 or checksum value that you specified did not match what the server received."),
-    "BucketAlreadyExists": (409, "The requested bucket name is not available."),
     "BucketAlreadyOwnedByYou": (
         409,
         "Your previous request to create the named bucket succeeded and you already own it.",
@@ -63,8 +62,6 @@ _TEXTS = {
     "SlowDown": (503, "Please reduce your request rate."),
     "XAmzContentSHA256Mismatch": (400, "The provided 'x-amz-content-sha256' header does not match what was computed."),
 }
-#: codes that `S3Error` has a text for
-CODES = tuple(_TEXTS)
 
 
 class S3Error(Exception):

@@ -49,7 +49,7 @@ _HANDLERS: Mapping[str, Callable[[Ask], Awaitable[Response]]] = {
 def is_meant(scope: Scope) -> bool:
     """Tell whether a request is for S3: it is signed for it, in a header or in the query of a URL."""
     signed = dict(scope["headers"]).get(b"authorization", b"")
-    return b"/s3/aws4_request" in signed or (not signed and b"%2Fs3%2Faws4_request" in scope["query_string"])
+    return b"/s3/aws4_request" in signed or (not signed and b"%2fs3%2faws4_request" in scope["query_string"].lower())
 
 
 class S3:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from ..control_plane import ACCOUNT
 from ..errors import validation
-from ..models.files import File, Objects
+from ..models.files import File, Objects, missing_bucket
 
 DEFAULT_BUCKET = "embedrock-emulator"
 _HEAD = 64 * 1024  # bytes of a content that are kept for the journal
@@ -149,14 +149,14 @@ class Bucket:
 def open_objects(store: Store, region: str) -> Objects:
     """Return a model's way to what is in S3, from a region.
 
-    It raises AwsError for a bucket of another region or owner, and for an object that is not there; the words are ours.
+    It raises AwsError for a bucket of another region or owner, and for what is not there; the words are ours.
     """
 
-    def find(uri: str, owner: str | None) -> File | None:
+    def find(uri: str, owner: str | None) -> File:
         name, _, key = uri.removeprefix("s3://").partition("/")
         bucket = store.buckets.get(name)
         if bucket is None:
-            return None
+            raise missing_bucket()
         if bucket.region not in (None, region):
             raise validation("The provided S3 bucket is in another region.")
         if owner not in (None, bucket.owner):

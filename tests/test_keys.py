@@ -49,11 +49,12 @@ class Accounts:
     def __init__(self, directory: Path) -> None:
         self.url = f"sqlite:///{directory / 'embedrock.db'}"
         self._secret = Secret("", directory / "embedrock.db.secret")
-        self._run(lambda store: issuing.open_account(store, "team", None))
+        for name, granted in (("team", None), ("paid", 1_000_000), ("poor", 0), ("used", None)):
+            self._run(partial(issuing.open_account, name=name, credits_micro=granted))
 
-    def issue(self, expires_at: int | None = None, **members: Any) -> Issued:
+    def issue(self, expires_at: int | None = None, account: str = "team", **members: Any) -> Issued:
         found: Issued = self._run(
-            lambda store: issuing.issue(store, self._secret, "team", "", Policy(**members), expires_at)
+            lambda store: issuing.issue(store, self._secret, account, "", Policy(**members), expires_at)
         )
         return found
 
@@ -257,6 +258,56 @@ def test_limits_of_a_key_are_its_own(place: Gateway, accounts: Accounts) -> None
     unbounded = ask(place, other)
     assert unbounded.status == 200
     assert not [name for name in unbounded.headers if name.startswith("x-ratelimit")]
+
+
+def test_statuses_of_the_native_path_are_those_documented_with_accounts_too(
+    place: Gateway, accounts: Accounts, emulator: Emulator
+) -> None:
+    """Each of them refused or failed, and none of them charged."""
+    path, key = "/v1/aws-bedrock/embeddings", accounts.issue(account="paid").token
+    poor = accounts.issue(account="poor").token
+    good = ask(place, key, path)
+    left = good.json()["usage"]["credits_remaining"]
+    outcomes = {
+        401: (ask(place, "sk-embedrock-" + "A" * 43, path), "invalid_api_key"),
+        402: (ask(place, poor, path), "insufficient_credits"),
+        404: (ask(place, key, path, model="amazon.titan-embed-text-v9:0"), "model_not_found"),
+        422: (ask(place, key, path, user="x"), "validation_error"),
+        400: (ask(place, key, path, dimensions=300), None),
+    }
+    emulator.credentials(access_key="AKIASOMEBODY", secret_key="else")
+    outcomes[503] = (ask(place, key, path), "upstream_auth_failed")
+    emulator.clear()
+
+    assert left == 1_000_000 - good.json()["usage"]["credits_used"]
+    assert {status: (answer.status, answer.error()["code"]) for status, (answer, _) in outcomes.items()} == {
+        status: (status, code) for status, (_, code) in outcomes.items()
+    }
+    again = ask(place, key, path).json()["usage"]
+    assert again["credits_remaining"] == left - again["credits_used"]
+    assert ask(place, accounts.issue().token, path).json()["usage"]["credits_remaining"] is None, "without limit"
+
+
+def test_use_is_told_by_account_key_model_and_day(
+    place: Gateway, accounts: Accounts, emulator: Emulator, run_embedrock: RunEmbedrock
+) -> None:
+    first, second = accounts.issue(account="used"), accounts.issue(account="used")
+    ask(place, first.token, input=["a red bicycle", "another"])
+    ask(place, first.token, model=ENGLISH)
+    ask(place, second.token, "/v1/aws-bedrock/embeddings")
+    rows = emulator.journal()
+
+    def usage(*options: str) -> Any:
+        ended = run_embedrock("usage", "--account", "used", *options, EMBEDROCK_DATABASE_URL=accounts.url)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.decode()
+
+    by_model = {row["model"]: (row["requests"], row["tokens"]) for row in json.loads(usage("--by", "model", "--json"))}
+    tokens = {model: sum(row["tokens"] for row in rows if row["model"] == model) for model in (TITAN, ENGLISH)}
+    assert by_model == {TITAN: (2, tokens[TITAN]), ENGLISH: (1, tokens[ENGLISH])}
+    by_key = {line.split(",")[0]: line.split(",")[1] for line in usage("--by", "key", "--csv").splitlines()}
+    assert by_key == {"key": "requests", first.id: "2", second.id: "1"}
+    assert usage("--by", "day").splitlines()[1].split()[1:3] == ["3", str(sum(tokens.values()))]
 
 
 def test_expired_key_is_told_so_and_revoked_one_is_wrong(place: Gateway, accounts: Accounts) -> None:

@@ -574,6 +574,12 @@ def clips() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def require_services() -> bool:
+    """Whether a test that finds no database fails, rather than to be skipped."""
+    return _REQUIRE_SERVICES
+
+
+@pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A schema of the PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL, gone after the run."""
     schema = f"embedrock_test_{uuid.uuid4().hex}"

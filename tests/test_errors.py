@@ -62,6 +62,7 @@ CODES = {
     "invalid_http": None,
     "invalid_json": None,
     "invalid_media": None,
+    "invalid_output_location": None,
     "invalid_s3_uri": None,
     "invalid_token": None,
     "invalid_type": None,

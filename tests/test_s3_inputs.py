@@ -203,3 +203,11 @@ def test_caller_cannot_say_whose_a_bucket_is(gateway: Gateway, emulator: Emulato
 
     assert answer.refusal() == (name, "unsupported_parameter")
     assert emulator.journal() == []
+
+
+@pytest.mark.parametrize("folder", ["s3://media", "s3://media/", "s3://media/film.mp4", "s3://media/film.mp4/"])
+def test_results_go_to_a_folder_of_their_own(gateway: Gateway, emulator: Emulator, folder: str) -> None:
+    ask = {"model": MARENGO_3, "input": ["a", "s3://media/film.mp4"], "output_s3_uri": folder}
+
+    assert gateway.embed(ask).refusal() == ("output_s3_uri", "invalid_output_location")
+    assert emulator.journal() == []

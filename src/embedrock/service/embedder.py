@@ -174,7 +174,7 @@ class Embedder:
             await asyncio.to_thread(read_inputs, value, *limits) if is_heavy(value) else read_inputs(value, *limits)
         )
         if "output_s3_uri" in wanted.values:
-            options.s3.check_folder(wanted.values["output_s3_uri"], caller.s3_prefixes)
+            options.s3.check_folder(wanted.values["output_s3_uri"], inputs, caller.s3_prefixes)
         if not inputs.texts_only:
             options.s3.check(inputs, caller.s3_prefixes)
             if options.pairs and target.spec.family == "marengo_3_0":

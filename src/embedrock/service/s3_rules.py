@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from embedrock.errors import S3AccessDenied
+from embedrock.errors import BadRequest, S3AccessDenied
 from embedrock.inputs import Fused, Inputs
 from embedrock.media import S3Object
 
@@ -25,25 +25,38 @@ class S3Rules:
         """Raise S3AccessDenied naming the first input that lies outside."""
         if self.prefixes is None and of_key is None and not self.own:
             return
-        for index, item in enumerate(inputs.items):
-            for part in item.parts if isinstance(item, Fused) else (item,):
-                if isinstance(part, S3Object) and not self._allows(part.uri, of_key):
-                    param = inputs.param(index)
-                    raise S3AccessDenied(f"'{param}' is in no place in S3 that this gateway may read.", param=param)
+        for index, part in _objects(inputs):
+            if not self._allows(part.uri, of_key):
+                param = inputs.param(index)
+                raise S3AccessDenied(f"'{param}' is in no place in S3 that this gateway may read.", param=param)
 
     def check_uris(self, uris: Iterable[str], of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied when one of the URIs, in a body of Bedrock's own, lies outside."""
         if not all(self._allows(uri, of_key) for uri in uris):
             raise S3AccessDenied("The body names an object in no place in S3 that this gateway may read.")
 
-    def check_folder(self, uri: str, of_key: tuple[str, ...] | None = None) -> None:
-        """Raise S3AccessDenied when the folder for results lies outside."""
+    def check_folder(self, uri: str, inputs: Inputs, of_key: tuple[str, ...] | None = None) -> None:
+        """Raise S3AccessDenied when the folder for results lies outside, BadRequest when it is none of its own."""
+        if "/" not in uri.removeprefix("s3://") or any(uri == part.uri for _, part in _objects(inputs)):
+            raise BadRequest(
+                "'output_s3_uri' must be a folder: neither a whole bucket nor one of the inputs.",
+                param="output_s3_uri",
+                code="invalid_output_location",
+            )
         if not self._allows(f"{uri}/", of_key):
             message = "'output_s3_uri' is in no place in S3 that this gateway may write to."
             raise S3AccessDenied(message, param="output_s3_uri")
 
     def _allows(self, uri: str, of_key: tuple[str, ...] | None) -> bool:
         return _lies_in(uri, self.prefixes) and _lies_in(uri, of_key) and not _lies_in(uri, self.own)
+
+
+def _objects(inputs: Inputs) -> Iterator[tuple[int, S3Object]]:
+    """Yield the objects in S3 that inputs name, with the index of the input."""
+    for index, item in enumerate(inputs.items):
+        for part in item.parts if isinstance(item, Fused) else (item,):
+            if isinstance(part, S3Object):
+                yield index, part
 
 
 def _lies_in(uri: str, prefixes: tuple[str, ...] | None) -> bool:

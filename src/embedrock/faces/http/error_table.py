@@ -131,6 +131,12 @@ DOCUMENTED: Final = (
     ),
     Documented(
         BadRequest,
+        "invalid_output_location",
+        "`output_s3_uri` is a whole bucket, or one of the inputs",
+        "name a folder",
+    ),
+    Documented(
+        BadRequest,
         "s3_region_mismatch",
         "the bucket is in another region than the model",
         "use a bucket in the model's region",

@@ -175,26 +175,11 @@ class Emulator:
         return _with_headers(response, call, took_ms)
 
     async def _answer(self, call: Call) -> Response:
-        if call.op == UNKNOWN:
-            raise unknown_operation()
-        if not call.request.header("authorization") and call.op != CONTAINER_CREDENTIALS:
-            raise missing_credentials()
-        if len(call.request.body) > MAX_BODY_BYTES:  # before the signature: the end of the body was not kept
-            raise body_too_large(MAX_BODY_BYTES)
-        if self._controls.keys and call.op != CONTAINER_CREDENTIALS:
-            sigv4.verify(call.request, self._controls.keys, now=datetime.now(UTC))
-        echoed: list[tuple[bytes, bytes]] = []
-        if call.op == "InvokeModel":
-            echoed = invoke_headers.check(call.request.headers)
-            call.model = catalog.resolve(call.identifiers[0], call.region, self._profiles).model_id
-
-            if self._controls.quotas:
-                ask = Ask(call.quota_of, call.region, call.account, call.request.body, call.names)
-                call.grant = self._controls.quotas.admit(ask)
-
+        self._check(call)
+        echoed = self._admit(call) if call.op == "InvokeModel" else []
         if call.op == "StartAsyncInvoke":
             call.model = find_model(json_body.parse(call.request.body), call.region)
-        if call.op == "GetAsyncInvoke":
+        elif call.op == "GetAsyncInvoke":
             call.model = self._controls.jobs.model_of(call.identifiers[0])
 
         async def answer(body: bytes, fate: Fate = PLAIN) -> Response:
@@ -215,6 +200,26 @@ class Emulator:
             call.fault = fault.NAME
             return await fault.strike(struck)
         return await struck.true_answer()
+
+    def _check(self, call: Call) -> None:
+        """Raise AwsError for what is refused whatever the operation."""
+        if call.op == UNKNOWN:
+            raise unknown_operation()
+        if not call.request.header("authorization") and call.op != CONTAINER_CREDENTIALS:
+            raise missing_credentials()
+        if len(call.request.body) > MAX_BODY_BYTES:  # before the signature: the end of the body was not kept
+            raise body_too_large(MAX_BODY_BYTES)
+        if self._controls.keys and call.op != CONTAINER_CREDENTIALS:
+            sigv4.verify(call.request, self._controls.keys, now=datetime.now(UTC))
+
+    def _admit(self, call: Call) -> list[tuple[bytes, bytes]]:
+        """Let a call of InvokeModel pass headers, model and quotas; return the headers that it gets back."""
+        echoed = invoke_headers.check(call.request.headers)
+        call.model = catalog.resolve(call.identifiers[0], call.region, self._profiles).model_id
+        if self._controls.quotas:
+            ask = Ask(call.quota_of, call.region, call.account, call.request.body, call.names)
+            call.grant = self._controls.quotas.admit(ask)
+        return echoed
 
     async def _invoke(self, call: Call, body: bytes, echoed: list[tuple[bytes, bytes]]) -> Response:
         assert call.model is not None  # noqa: S101  # for the type checker: _answer resolved it

@@ -18,6 +18,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from bedrock_emulator.s3.errors import S3Error
+from bedrock_emulator.s3.incoming import Unwrapper
+
 from .conftest import Running, running
 
 BUCKET = "embedrock-emulator"
@@ -325,6 +328,30 @@ def test_a_body_in_chunks_of_aws_is_unwrapped(emulator: Running, s3: Any, scheme
         got = s3.get_object(Bucket=BUCKET, Key="k")
         assert got["Body"].read() == b"hello"
         assert "ContentEncoding" not in got
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
+def test_chunks_may_come_in_any_pieces(piece: int) -> None:
+    data = pattern(300)
+    signed = b";chunk-signature=" + b"0" * 64
+    body = b"".join(b"%x%b\r\n%b\r\n" % (len(part), signed, part) for part in (data[:200], data[200:]))
+    body += b"0\r\nx-amz-checksum-crc32:AAAAAA==\r\nx-amz-trailer-signature:0\r\n\r\n"
+    unwrapper = Unwrapper()
+
+    found = b"".join(unwrapper.feed(body[at : at + piece]) for at in range(0, len(body), piece))
+
+    assert found == data
+    assert unwrapper.ended
+    assert unwrapper.trailers == {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-trailer-signature": "0"}
+
+
+@pytest.mark.parametrize("body", [b"hello", b"-1\r\n", b"zz\r\n", b"x" * 20_000, b"\r\n"])
+def test_what_is_not_in_chunks_is_refused(body: bytes) -> None:
+    unwrapper = Unwrapper()
+
+    with pytest.raises(S3Error):
+        unwrapper.feed(body)
+        unwrapper.finish()
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(emulator: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -90,24 +91,30 @@ def test_a_bad_option_is_a_usage_error(options: list[str], environment: dict[str
     assert told in result.stderr
 
 
-def test_tls_lets_boto3_use_a_bearer_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 sends bearer keys over TLS only."""
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """Return the files of a certificate for this machine and of its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl makes the certificate of this test")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
         ],
         check=True,
         capture_output=True,
     )
+    return certificate, key
+
+
+def test_tls_lets_boto3_use_a_bearer_key(certificate: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 sends bearer keys over TLS only."""
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-test")
-    with running("--certfile", str(certificate), "--keyfile", str(key)) as emulator:
+    with running("--certfile", certificate[0], "--keyfile", certificate[1]) as emulator:
         client: Any = boto3.client(
-            "bedrock-runtime", region_name="us-east-1", endpoint_url=emulator.url, verify=str(certificate)
+            "bedrock-runtime", region_name="us-east-1", endpoint_url=emulator.url, verify=certificate[0]
         )
 
         answer = json.loads(client.invoke_model(modelId=TITAN, body='{"inputText":"hello"}')["body"].read())
@@ -115,3 +122,24 @@ def test_tls_lets_boto3_use_a_bearer_key(tmp_path: Path, monkeypatch: pytest.Mon
 
     assert emulator.url.startswith("https://")
     assert answer["inputTextTokenCount"] == 2
+
+
+def test_over_tls_s3_takes_the_checksums_that_boto3_sends_at_the_end(certificate: tuple[str, str]) -> None:
+    """boto3 wraps bodies into chunks with a checksum behind them over TLS only."""
+    sent = []
+    with running("--certfile", certificate[0], "--keyfile", certificate[1]) as emulator:
+        client: Any = boto3.client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=emulator.url,
+            verify=certificate[0],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        client.meta.events.register("before-send.s3.PutObject", lambda request, **_: sent.append(request.headers))
+        client.put_object(Bucket="embedrock-emulator", Key="k", Body=io.BytesIO(bytes(3_000_000)))
+
+        assert client.get_object(Bucket="embedrock-emulator", Key="k")["Body"].read() == bytes(3_000_000)
+        client.close()
+
+    assert sent[0]["X-Amz-Content-SHA256"] == b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ..response import Response
+from ..table import Names
+from ..transport import Receive
 from .errors import S3Error
+from .incoming import receive_blob
 from .store import Blob, Bucket, Store, Upload
 from .xml import document
 
@@ -46,11 +49,11 @@ _SUBRESOURCE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
-    """A request. `headers`: names in lower case; `region`: the one it is signed for; `receive`: makes its body a blob.
+    """A request. `headers`: names in lower case; `region`, `account`: those it is signed for, and with.
 
-    The receiver raises S3Error and `incoming.ClientGone`.
+    `wire`: where its body comes from; `body`: that, once it was received; `fault`: the name of what struck.
     """
 
     op: str
@@ -59,8 +62,11 @@ class Ask:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     region: str
+    account: str
     store: Store
-    receive: Callable[[], Awaitable[Blob]]
+    wire: Receive
+    body: Blob | None = None
+    fault: str | None = None
 
     @property
     def bucket(self) -> Bucket:
@@ -76,6 +82,16 @@ class Ask:
         if upload is None or upload.key != self.key:
             raise S3Error("NoSuchUpload", members={"UploadId": self.query["uploadId"]})
         return upload
+
+    @property
+    def names(self) -> Names:
+        """By what a fault may mean the request."""
+        return {"op": (self.op,), "model": (), "region": (self.region,), "account": (self.account,)}
+
+    async def receive(self) -> Blob:
+        """Return the body, now in a file. Raises S3Error, and `incoming.ClientGone`."""
+        self.body = await receive_blob(self.store, self.headers, self.wire)
+        return self.body
 
     async def small_body(self) -> bytes:
         """Return a body that is XML. Raises S3Error."""

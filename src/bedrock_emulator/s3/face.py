@@ -13,15 +13,14 @@ from .. import sigv4
 from ..errors import AwsError
 from ..manage import Controls
 from ..response import Response, Struck, unanswered
-from ..table import Names
 from ..transport import ARRIVED, Connection, Receive, Scope, Send
 from . import buckets, objects, uploads
 from .ask import UNKNOWN, XML, Ask, operation, split
 from .errors import S3Error, of_signature, wrong_region
-from .incoming import ClientGone, receive_blob
-from .store import Blob
+from .incoming import ClientGone
+from .store import Store
 
-_CREDENTIAL = re.compile(r"(?:Credential=)?([^/\s,=]+)/(\d{8})/([a-z0-9-]+)/s3/aws4_request")
+_CREDENTIAL = re.compile(r"(?:Credential=)?([^/\s,=]+)/\d{8}/([a-z0-9-]+)/s3/aws4_request")
 _WITHOUT_BUCKET = ("ListBuckets", "CreateBucket", UNKNOWN)
 _HANDLERS: Mapping[str, Callable[[Ask], Awaitable[Response]]] = {
     "ListBuckets": buckets.list_buckets,
@@ -76,64 +75,49 @@ class S3:
         """Return the answer to a request. It is in the journal then; what is streamed has no hash of the answer."""
         started, concurrency = scope[ARRIVED], self._in_flight
         at = time.time() - (time.perf_counter() - started)
-        received: list[Blob] = []
-
-        async def receive_body() -> Blob:
-            received.append(await receive_blob(self._controls.s3, headers, receive))
-            return received[0]
-
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        bucket, key = split(scope["raw_path"].decode("latin-1"))
-        match = _CREDENTIAL.search(headers.get("authorization") or query.get("X-Amz-Credential", ""))
-        ask = Ask(
-            op=operation(scope["method"], bucket, key, query, headers),
-            bucket_name=bucket,
-            key=key,
-            query=query,
-            headers=headers,
-            region=match[3] if match else "us-east-1",
-            store=self._controls.s3,
-            receive=receive_body,
-        )
-        struck: str | None = None
+        ask = _read(scope, receive, self._controls.s3)
         request_id = uuid4().hex[:16].upper()
+        resource = f"/{ask.bucket_name}/{ask.key}"
         try:
             self._check(ask, scope)
-            if fault := self._controls.faults.pick(_names(ask, match), s3=True):
-                struck = fault.NAME
-                response = await fault.strike(Struck(ask.op, None, ask.region, b"", lambda _: _HANDLERS[ask.op](ask)))
-            else:
-                response = await _HANDLERS[ask.op](ask)
+            response = await self._answer(ask)
         except S3Error as error:
-            body = (
-                b"" if scope["method"] == "HEAD" or error.status == 304 else error.body(f"/{bucket}/{key}", request_id)
-            )
+            bodiless = scope["method"] == "HEAD" or error.status == 304
+            body = b"" if bodiless else error.body(resource, request_id)
             response = Response(error.status, body, [XML, *error.headers])
         except ClientGone:
             response = unanswered(_nothing)
-        blob = received[0] if received else None
         self._controls.journal.add(
             at=at,
             op=ask.op,
             model=None,
-            object=f"s3://{bucket}/{key}" if bucket else None,
+            object=f"s3:/{resource}" if ask.bucket_name else None,
             region=ask.region,
             status=response.status or None,
-            request_body=blob.head if blob else b"",
-            request_sha256=blob.sha256 if blob else None,
+            request_body=ask.body.head if ask.body else b"",
+            request_sha256=ask.body.sha256 if ask.body else None,
             response_body=response.body if response.status and not response.deliver else None,
             tokens=None,
             items=None,
             concurrency=concurrency,
             headers=scope["headers"],
-            fault=struck,
+            fault=ask.fault,
             took_ms=(time.perf_counter() - started) * 1000,
         )
         response.headers[:0] = [(b"x-amz-request-id", request_id.encode()), (b"x-amz-id-2", request_id.encode())]
-        if not received and "expect" in headers:  # whether its body comes all the same is the caller's choice
+        if not ask.body and "expect" in ask.headers:  # whether its body comes all the same is the caller's choice
             response.headers.append((b"connection", b"close"))
         return response
+
+    async def _answer(self, ask: Ask) -> Response:
+        async def answer(_: bytes = b"") -> Response:
+            return await _HANDLERS[ask.op](ask)
+
+        fault = self._controls.faults.pick(ask.names, s3=True)
+        if fault is None:
+            return await answer()
+        ask.fault = fault.NAME
+        return await fault.strike(Struck(ask.op, None, ask.region, b"", answer))
 
     def _check(self, ask: Ask, scope: Scope) -> None:
         """Raise S3Error for what is refused whatever the operation."""
@@ -157,9 +141,23 @@ class S3:
                 raise S3Error("AccessDenied")
 
 
-def _names(ask: Ask, match: re.Match[str] | None) -> Names:
-    """Return by what a fault may mean a request."""
-    return {"op": (ask.op,), "model": (), "region": (ask.region,), "account": (match[1] if match else None,)}
+def _read(scope: Scope, receive: Receive, store: Store) -> Ask:
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    bucket, key = split(scope["raw_path"].decode("latin-1"))
+    match = _CREDENTIAL.search(headers.get("authorization") or query.get("X-Amz-Credential", ""))
+    account, region = match.groups() if match else ("unknown", "us-east-1")
+    return Ask(
+        op=operation(scope["method"], bucket, key, query, headers),
+        bucket_name=bucket,
+        key=key,
+        query=query,
+        headers=headers,
+        region=region,
+        account=account,
+        store=store,
+        wire=receive,
+    )
 
 
 def _expected_owners(ask: Ask) -> dict[str, str]:

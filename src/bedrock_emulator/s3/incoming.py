@@ -27,7 +27,7 @@ class Unwrapper:
 
     def __init__(self) -> None:
         self.trailers: dict[str, str] = {}
-        self.ended = False
+        self.ended = False  # the last chunk has come
         self._buffer = b""
         self._left = 0  # bytes of the chunk that are to come, its line break included
 
@@ -49,6 +49,11 @@ class Unwrapper:
             self._buffer = rest
             self._line(line)
         return b"".join(found)
+
+    def finish(self) -> None:
+        """Raise S3Error unless the last chunk has come."""
+        if not self.ended:
+            raise S3Error("IncompleteBody")
 
     def _line(self, line: bytes) -> None:
         if self.ended:
@@ -80,8 +85,8 @@ async def receive_blob(store: Store, headers: Mapping[str, str], receive: Receiv
             writer.write(unwrapper.feed(data) if unwrapper else data)
             if not message.get("more_body", False):
                 break
-        if unwrapper and not unwrapper.ended:
-            raise S3Error("IncompleteBody")
+        if unwrapper:
+            unwrapper.finish()
         blob = writer.finish()
         _check(blob, {**headers, **(unwrapper.trailers if unwrapper else {})})
     except BaseException:

@@ -54,7 +54,12 @@ _SEALED = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-_DUMMY_AWS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret"}
+_DUMMY_AWS = {
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "AKIATEST",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "EMBEDROCK_SWEEP": "false",  # it comes when it comes, and would stand in the journals of others
+}
 
 # Read before the environment is sealed.
 _POSTGRES_URL = os.environ.get("EMBEDROCK_TEST_POSTGRES_URL") or "postgresql://postgres@127.0.0.1:5432/test"

@@ -194,8 +194,9 @@ async def test_what_a_killed_gateway_leaves_is_swept(
     )
     emulator.fault("hang", p=1.0, match={"op": "InvokeModel", "model": NOVA})
     with gateway.asked({"model": NOVA, "input": [large]}):
+        give_up = time.monotonic() + 30
         while not emulator.fired():
-            pass  # each look is a request: the picture is there once the model is asked
+            assert time.monotonic() < give_up  # each look is a request: the picture is there once the model is asked
         gateway.process.kill()
         gateway.wait()
     assert left(own_bucket) == (1, 0)

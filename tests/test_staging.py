@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,3 +192,15 @@ def memory(pid: int, what: str) -> float:
     """Return a figure of a process's memory, in MB of 1,048,576 bytes."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.partition(f"{what}:")[2].split()[0]) / 1024
+
+
+def test_gateway_sweeps_its_bucket_unless_told_not_to(start_gateway: StartGateway, emulator: Emulator) -> None:
+    place = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": emulator.url, "AWS_ENDPOINT_URL_S3": emulator.url, **BUCKETS}
+    still = start_gateway(**place)
+    sweeping = start_gateway(**place, EMBEDROCK_SWEEP="true")
+
+    looks = ["ListObjectsV2", "ListMultipartUploads"] * 2  # at what requests staged, and at what jobs wrote
+    give_up = time.monotonic() + 30
+    while [row["op"] for row in emulator.journal()] != looks:
+        assert time.monotonic() < give_up
+        assert sweeping.request("GET", "/health/live").status == still.request("GET", "/health/live").status == 200

@@ -109,6 +109,9 @@ class Settings:
     s3_prefixes: tuple[str, ...] = _setting(
         parsers.s3_prefixes, (), "places in S3 that callers may name, s3://bucket/folder, separated by commas"
     )
+    sweep: bool = _setting(
+        parsers.flag, True, "remove by the hour what killed processes left behind in the gateway's own buckets"
+    )
 
     native_prefixes: tuple[str, ...] = _setting(
         parsers.several, (), "more beginnings of model ids for the native path, besides amazon.titan- and cohere."

@@ -24,7 +24,7 @@ _HOUR_S: Final = 3600.0
 #: Folder → the age from which nothing in it can be in use.
 AGES: Final[Mapping[str, float]] = {staging.FOLDER: 2 * _HOUR_S, jobs.FOLDER: 9 * 24 * _HOUR_S}
 _UPLOAD_AGE_S: Final = 2 * _HOUR_S
-_FIRST_S: Final = 5.0  # not while a process starts, nor by all workers at once
+_FIRST_S: Final = 1.0  # not while a process starts, nor by all workers at once
 
 
 class Sweeper:

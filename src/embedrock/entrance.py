@@ -44,6 +44,7 @@ def open_door(settings: Settings, stack: AsyncExitStack) -> Door:
 
     shared = SharedLimits(settings.redis_url, seat_s=settings.timeout_s + _GRACE_S)
     stack.push_async_callback(shared.close)
+    shared.warm()
     return Door(shared=shared)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,9 +46,9 @@ class Provider:
         return json.dumps({"keys": self.keys}).encode()
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await open_store(f"sqlite:///{tmp_path / 'db'}")
+@pytest.fixture(scope="module")
+async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Store]:
+    store = await open_store(f"sqlite:///{tmp_path_factory.mktemp('accounts') / 'db'}")
     await issuing.open_account(store, ACCOUNT, None)
     yield store
     await store.close()

@@ -287,6 +287,20 @@ async def test_redis_that_hangs_costs_a_request_a_blink_and_the_next_ones_nothin
     await replicas.close()
 
 
+async def test_server_is_ready_before_the_first_request(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    shared = SharedLimits(server.url, seat_s=60, timeout_s=PATIENT_S)
+    shared.warm()
+    await shared.close()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.script_exists(shared._script.sha) == [True]
+
+    server.stop()
+    nowhere = SharedLimits(server.url, seat_s=60)
+    nowhere.warm()
+    await nowhere.close()
+    assert "limits are not shared" in caplog.text, "the operator is told at start"
+
+
 async def test_answer_to_a_caller_who_hung_up_is_nobody_elses(server: Server) -> None:
     """A command that was given up leaves its answer on the way; the next must not read it."""
     replicas = Replicas(server.url, 1)

@@ -99,9 +99,14 @@ class SharedLimits:
         self._redis: Redis = Redis(connection_pool=pool)
         self._script = self._redis.register_script(_SCRIPT)
         self._seat_ms = int(seat_s * 1000)
+        self._timeout_s = timeout_s
         self._away_until = 0.0
         self._is_away = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def warm(self) -> None:
+        """Connect, and bring the script there, in a moment: no request has to wait for that."""
+        self._soon(self._warmed())
 
     async def enter(self, name: str, limits: Limits, request: str) -> Taken | None:
         """Take a seat and a request, while some tokens are left; None: the server is away."""
@@ -125,6 +130,12 @@ class SharedLimits:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._redis.aclose(close_connection_pool=True)
+
+    async def _warmed(self) -> None:
+        try:
+            await self._redis.script_load(_SCRIPT)
+        except (RedisError, OSError) as exc:
+            self._failed(exc)
 
     async def _unseat(self, name: str, request: str) -> None:
         if self._away_until > time.monotonic():
@@ -151,8 +162,9 @@ class SharedLimits:
         of_tokens = (limits.tokens or 0, tokens, max(tokens, tokens_needed))
         seat = (limits.concurrency or 0, request, self._seat_ms)
         try:
-            answer = await self._script(keys=_keys(name), args=[*seat, *of_requests, *of_tokens, int(force)])
-        except (RedisError, OSError) as exc:
+            async with asyncio.timeout(self._timeout_s):  # connecting, waiting for a connection, and the command
+                answer = await self._script(keys=_keys(name), args=[*seat, *of_requests, *of_tokens, int(force)])
+        except (RedisError, OSError) as exc:  # a time that is over is an OSError
             self._failed(exc)
             return None
         if self._is_away:

@@ -236,8 +236,8 @@ class RateLimited(EmbedrockError):
     code = "rate_limit_exceeded"
     retry_after_s = 1
 
-    def __init__(self, message: str, *, wait_ms: int = 1000, param: str | None = None) -> None:
-        super().__init__(message, param=param, retry_after_s=wait_ms / 1000)
+    def __init__(self, message: str, *, wait_ms: int = 1000, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param=param, code=code, retry_after_s=wait_ms / 1000)
         self.wait_ms = wait_ms
 
 

@@ -63,7 +63,7 @@ def test_every_command_has_help(run_embedrock: RunEmbedrock, command: str) -> No
 def test_help_names_every_command(run_embedrock: RunEmbedrock) -> None:
     text = printed(run_embedrock("--help"))
 
-    commands = {"serve", "emulator", "mcp", "embed", "models", "config", "doctor"}
+    commands = {"serve", "emulator", "mcp", "embed", "models", "config", "doctor", "accounts", "keys", "usage", "jobs"}
     assert set(re.findall(r"^  (\w+)  ", text, re.MULTILINE)) == commands
     assert "embedrock serve --emulator" in text
 

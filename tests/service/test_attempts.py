@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,6 +38,7 @@ NOWHERE = Bedrock("us-east-1", "http://127.0.0.1:1", credentials=None, bearer="n
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have chance draw the shortest wait, which is none."""
     monkeypatch.setattr("embedrock.service.attempts.random", lambda: 0.0)
+    monkeypatch.setitem(POLICIES, Retry.THROTTLE, replace(POLICIES[Retry.THROTTLE], least=0.0))
 
 
 class Calls:

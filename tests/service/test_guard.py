@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from embedrock.errors import (
 from embedrock.inputs import Fused, Inputs, Item
 from embedrock.service import guard
 from embedrock.service.guard import Guarded
+from embedrock.service.retry import POLICIES
 from embedrock.upstream.guardrail import Guardrail
 
 from .stand_ins import PNG, S3_PNG, Sent, StandIn, fused, in_turn, inputs_of, patience, way_to
@@ -34,6 +36,7 @@ PATH = "/guardrail/abc123/version/DRAFT/apply"
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embedrock.service.attempts.random", lambda: 0.0)
+    monkeypatch.setitem(POLICIES, Retry.THROTTLE, replace(POLICIES[Retry.THROTTLE], least=0.0))
 
 
 async def enforce(inputs: Inputs, upstream: StandIn) -> Guarded:

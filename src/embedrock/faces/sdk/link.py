@@ -38,8 +38,9 @@ _KINDS: Final = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, EmbedrockError) and kind is not EmbedrockError
 ]
-_BY_CODE: Final = {(kind.status, kind.code): kind for kind in _KINDS if kind.code}
-_BY_STATUS: Final = {kind.status: kind for kind in reversed(_KINDS)}  # the most general one, which is named first
+# Of several kinds the most general one, which is named first.
+_BY_CODE: Final = {(kind.status, kind.code): kind for kind in reversed(_KINDS) if kind.code}
+_BY_STATUS: Final = {kind.status: kind for kind in reversed(_KINDS)}
 
 
 class Request(NamedTuple):

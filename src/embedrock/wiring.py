@@ -247,7 +247,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(database.close)
         background = Background(runner, database.store, metrics, settings.credits_per_usd)
         stack.push_async_callback(background.close)
-        sweeper = Sweeper(stores, settings.buckets if settings.sweep else {})
+        swept = settings.sweep and not settings.emulated  # that one's buckets do not outlive it
+        sweeper = Sweeper(stores, settings.buckets if swept else {})
         stack.callback(sweeper.close)
         billing = Billing(database.store, settings.credits_per_usd)
         stack.push_async_callback(billing.close)

@@ -18,7 +18,7 @@ from embedrock.faces.http.error_table import DOCUMENTED
 from embedrock.families import FAMILIES
 
 if TYPE_CHECKING:
-    from tests.conftest import Emulator, Gateway
+    from tests.conftest import Emulator, Gateway, StartGateway
 
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +28,17 @@ SCRIPTS = ["docs/how-to/give-out-keys.md"]
 _FENCE = re.compile(r"(?P<mark><!-- needs AWS -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL)
 _RUN = re.compile(r"([A-Z_]+=('[^']*'|\S+) )*(\.venv/bin/embedrock|curl) ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+@pytest.fixture
+def gateway(gateway_with: StartGateway, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    """A gateway with a bucket, as `embedrock serve --emulator` has one."""
+    directory = tmp_path_factory.getbasetemp() / "shared-jobs"
+    directory.mkdir(exist_ok=True)
+    return gateway_with(
+        AWS_S3_REGIONAL_BUCKETS='{"us-east-1": "embedrock-emulator"}',
+        EMBEDROCK_DATABASE_URL=f"sqlite:///{directory / 'jobs.db'}",
+    )
 
 
 def environ() -> dict[str, str]:

@@ -10,6 +10,7 @@ from base64 import b64decode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -220,3 +221,14 @@ def test_name_of_a_file_that_is_not_there_is_a_text(
 ) -> None:
     assert run_embedrock("embed", "none.pdf", **aws).returncode == 0
     assert emulator.bodies() == [{"inputText": "none.pdf"}]
+
+
+def test_pages_are_inputs_of_the_client(aws: dict[str, str], report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+
+    with embedrock.Client(V4) as client:
+        found = client.embed(embedrock.pages(report), dimensions=256)
+
+    expected = np.array(expected_vectors(V4, body_of(embedrock.pages(report), 256)), np.float32)
+    assert np.array_equal(found.vectors, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from base64 import b64decode
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedrock.catalog import Names
-from embedrock.errors import EmbedrockError
+from embedrock.errors import BadRequest, EmbedrockError, Overloaded
 from embedrock.inputs import Fused, Inputs, read_inputs
 from embedrock.media import Media, S3Object
 from embedrock.service.objects import Objects, names_objects
@@ -110,6 +111,30 @@ async def test_request_fetches_no_more_than_it_may() -> None:
 
     assert (await refusal(ENGLISH, names, store, most_bytes=2 * len(PNG)))[0] == 413
     assert len((await resolved(ENGLISH, names, store, most_bytes=3 * len(PNG))).items) == 3
+
+
+async def test_all_requests_hold_no_more_than_they_may() -> None:
+    """Until the last of them is done with, and not a byte longer."""
+    large = PNG + bytes(4_900_000)  # what comes behind the end of a picture is nothing to who measures it
+    target = Names(["us-east-1"]).find(ENGLISH)
+    objects = Objects({target.place: Stored({f"{PLACE}/a.png": large, f"{PLACE}/b.png": b"no picture"})}, 10**9)
+
+    async def resolve(*names: str) -> Inputs:
+        uris = [f"{PLACE}/{name}" for name in names]
+        return await objects.resolve(target, read_inputs(uris, 100), None, time.monotonic() + 60)
+
+    kept = [await resolve(*["a.png"] * 13), await resolve(*["a.png"] * 13)]
+    assert objects.held == 26 * len(large)
+    with pytest.raises(Overloaded):
+        await resolve("a.png")
+    kept.pop()
+    assert objects.held == 13 * len(large)
+    with pytest.raises(BadRequest):
+        await resolve("b.png")
+    assert len((await resolve("a.png")).items) == 1
+    kept.clear()
+    gc.collect()
+    assert objects.held == 0
 
 
 async def test_s3_that_does_not_answer_ends_with_the_request() -> None:

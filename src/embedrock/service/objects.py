@@ -7,29 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from embedrock import media
 from embedrock.catalog import ModelSpec, Target
-from embedrock.errors import BadRequest, RequestTooLarge, UpstreamTimeout
+from embedrock.errors import BadRequest, Overloaded, RequestTooLarge, UpstreamTimeout
 from embedrock.inputs import Fused, Inputs, Item, Part
-from embedrock.media import S3Object
+from embedrock.media import Media, S3Object
 from embedrock.service.checks import named, s3_limits
 from embedrock.service.lanes import in_lanes
 from embedrock.upstream.s3 import S3, Head
 
 _LANES: Final = 16
 _LARGEST_INLINE: Final = 18_600_000  # in base64 the most that a call to Bedrock holds
+_MOST_HELD: Final = 128_000_000  # as of bodies
 _LARGEST_TEXT: Final = 1_000_000
 
 
+class _Base64(str):
+    """Base64 of an object, which counts as long as anybody holds it. A class, since a str has no weak references."""
+
+
 class Objects:
-    """Looks at objects by the S3 of each place; what one request fetches has at most `most_bytes`."""
+    """Looks at objects by the S3 of each place; what one request fetches has at most `most_bytes`.
+
+    A request of a hundred bytes may name a hundred megabytes, so what all requests hold of them is bounded too.
+    """
 
     def __init__(self, stores: Mapping[str, S3], most_bytes: int) -> None:
         self._stores = stores
         self._most_bytes = most_bytes
+        self.held = 0  # bytes that were fetched, or are being
 
     async def resolve(
         self,
@@ -72,7 +82,7 @@ class Objects:
                 fetched += _inline_size(target.spec, known)
                 if fetched > self._most_bytes:
                     raise RequestTooLarge("The objects in S3 that this request names are too large together.")
-                found[place] = await _fetched(s3, known, head.etag, param)
+                found[place] = await self._fetch(s3, known, head.etag, param)
             except BadRequest as exc:
                 raise named(exc, param) from exc.__cause__
 
@@ -82,6 +92,27 @@ class Objects:
         except TimeoutError:
             raise UpstreamTimeout("S3 did not answer in time.") from None
         return inputs._replace(items=[_replaced(item, index, found) for index, item in enumerate(inputs.items)])
+
+    async def _fetch(self, s3: S3, part: S3Object, etag: str, param: str) -> Part:
+        """Return what is in S3. Raises Overloaded; one object alone always has room."""
+        size = part.size or 0
+        if self.held and self.held + size > _MOST_HELD:
+            raise Overloaded("The gateway is busy with other large objects.")
+        self.held += size
+        try:
+            found = await _read(s3, part, etag, param)
+        except BaseException:
+            self.held -= size
+            raise
+        if not isinstance(found, Media) or not isinstance(found.base64, str):
+            self.held -= size  # a text is short
+            return found
+        kept = _Base64(found.base64)
+        weakref.finalize(kept, self._let_go, size).atexit = False
+        return found._replace(base64=kept)
+
+    def _let_go(self, size: int) -> None:
+        self.held -= size
 
 
 def names_objects(inputs: Inputs) -> bool:
@@ -121,7 +152,7 @@ def _inline_size(spec: ModelSpec, part: S3Object) -> int:
     return part.size
 
 
-async def _fetched(s3: S3, part: S3Object, etag: str, param: str) -> Part:
+async def _read(s3: S3, part: S3Object, etag: str, param: str) -> Part:
     data = b"".join([piece async for piece in s3.get(part.uri, etag=etag)])
     if part.kind != "text":
         return media.read_bytes(data, part.format, param)

@@ -171,6 +171,9 @@ def test_deadline_holds_when_nobody_answers(silent: Silent) -> None:
     assert 0.3 <= time.monotonic() - started < 5
 
 
+TOKENS = b'{"error": {"message": "no", "type": "tokens", "param": null, "code": "rate_limit_exceeded"}}'
+
+
 @pytest.mark.parametrize(
     ("reply", "kind", "code"),
     [
@@ -179,10 +182,13 @@ def test_deadline_holds_when_nobody_answers(silent: Silent) -> None:
         (failure(401), "Unauthenticated", None),
         (failure(402, "insufficient_credits"), "InsufficientCredits", "insufficient_credits"),
         (failure(402, "something_new"), "InsufficientCredits", "something_new"),
-        (failure(418), "InvalidUpstream", "upstream_invalid_response"),
+        (failure(403, "permission_denied"), "PermissionDenied", "permission_denied"),
+        (failure(418, "i_am_a_teapot"), "InvalidUpstream", "upstream_invalid_response"),
         (failure(403, "s3_access_denied"), "S3AccessDenied", "s3_access_denied"),
         (failure(413), "RequestTooLarge", "request_too_large"),
         (failure(429, "rate_limit_exceeded"), "RateLimited", "rate_limit_exceeded"),
+        (failure(429, "upstream_throttled"), "UpstreamThrottled", "upstream_throttled"),
+        (Reply(429, TOKENS), "TokensLimited", "rate_limit_exceeded"),
         (failure(500), "InternalError", None),
         (failure(503, "model_warming"), "ModelWarming", "model_warming"),
         (failure(503, "overloaded"), "Overloaded", "overloaded"),

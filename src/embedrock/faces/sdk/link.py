@@ -19,7 +19,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from embedrock import errors
-from embedrock.errors import ContentBlocked, EmbedrockError, InvalidUpstream, Retry, Unavailable, UpstreamTimeout
+from embedrock.errors import (
+    ContentBlocked,
+    EmbedrockError,
+    InvalidUpstream,
+    RateLimited,
+    Retry,
+    TokensLimited,
+    Unavailable,
+    UpstreamTimeout,
+)
 from embedrock.faces.http import headers as header
 from embedrock.faces.sdk.arguments import InvalidArgument
 from embedrock.upstream.connection import Pool, Response
@@ -65,6 +74,7 @@ class _Error(msgspec.Struct):
     message: str = ""
     param: str | None = None
     code: str | int | None = None
+    type: str | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -172,7 +182,7 @@ def _failure(response: Response) -> _Failure:
     except BROKEN_JSON:
         told = _Error()
     message = told.message or f"The gateway answered {response.status}."
-    error = _error(response.status, told.code, message, told.param)
+    error = _error(response.status, told, message)
     if request_id := response.headers.get(header.REQUEST_ID):
         error.add_note(f"request id: {request_id.decode('latin-1')}")
     hopeless = response.headers.get(header.SHOULD_RETRY) == b"false"
@@ -180,9 +190,12 @@ def _failure(response: Response) -> _Failure:
     return _Failure(error, again, _hint_s(response.headers))
 
 
-def _error(status: int, code: object, message: str, param: str | None) -> EmbedrockError:
+def _error(status: int, told: _Error, message: str) -> EmbedrockError:
+    code, param = told.code, told.param
     kind = _BY_CODE.get((status, code)) if isinstance(code, str) else None
     kind = kind or _BY_STATUS.get(status)
+    if kind is RateLimited and told.type == TokensLimited.type:
+        kind = TokensLimited
     if kind is None:
         return InvalidUpstream(message)
     if kind is ContentBlocked:

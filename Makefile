@@ -28,9 +28,10 @@ check: .venv/dev-installed ## Lint, format check, types
 docs: .venv/run-installed ## Write the reference pages that are tables in the code
 	@$(BIN)/python docs/generate.py
 
-bench: .venv/dev-installed ## CPU per request and added latency, beside nginx and LiteLLM; what gets through a quota
+bench: .venv/dev-installed ## CPU per request and added latency, beside nginx and LiteLLM; what gets through a quota; what accounts cost
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.throughput
+	@$(BIN)/python -m bench.ledger
 
 conformance: .venv/dev-installed ## Compare what is decoded with tiktoken, which runs in LiteLLM's environment
 	@$(BIN)/python -c 'from bench.peers import install_litellm; install_litellm()'

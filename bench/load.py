@@ -39,6 +39,7 @@ function init(args)
   at = tonumber(args[2])
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
+  if args[3] then wrk.headers["Authorization"] = "Bearer " .. args[3] end
   local mark = string.rep("@", 9)
   local text = wrk.format(nil, nil, nil, body) .. mark
   for piece in text:gmatch("(.-)" .. mark) do pieces[#pieces + 1] = piece end
@@ -78,6 +79,7 @@ class Target:
     url: str
     template: str
     vectors: int
+    key: str = ""  # of the gateway, where it has any
 
 
 def sentence(index: int) -> str:
@@ -161,7 +163,8 @@ def wrk(target: Target, *, connections: int, seconds: float, folder: Path) -> Lo
     body.write_text(target.template)
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{math.ceil(seconds)}s"]
     command += ["--timeout", "60s", "--latency", "--script", str(script), target.url, "--"]
-    run = subprocess.run([*command, str(body), str(next(_numbers))], capture_output=True, text=True, check=False)
+    command += [str(body), str(next(_numbers)), *([target.key] if target.key else [])]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     report = next((line for line in run.stdout.splitlines() if line.startswith("wrk-json ")), None)
     if run.returncode or report is None:
         raise LoadError(f"wrk failed: {run.stdout} {run.stderr}")

@@ -79,7 +79,14 @@ def child_env(extra: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 
 def start_gateway(
-    folder: Path, cores: Cores, upstream: Upstream, *, command: str, lanes: int, workers: int = 1
+    folder: Path,
+    cores: Cores,
+    upstream: Upstream,
+    *,
+    command: str,
+    lanes: int,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
 ) -> Peer:
     """Start Embedrock in front of `upstream` and wait for its first ready answer."""
     port = free_port()
@@ -96,6 +103,7 @@ def start_gateway(
             "EMBEDROCK_LANES": str(lanes),
             "XDG_DATA_HOME": str(folder / f"data-{port}"),  # what it stores by default, it stores here
             "HOME": str(folder),
+            **(settings or {}),
         },
         folder,
     )

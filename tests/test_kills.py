@@ -53,7 +53,7 @@ def test_database_killed_under_load_loses_and_doubles_no_charge(
                 lambda: start_gateway(AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url, **books.environ),
                 lambda gateway: restart(server, gateway),
                 kills=1,
-                answers=60,
+                answers=40,
                 rng=Random(7),
             )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedrock.catalog import MODELS, ModelSpec
-from embedrock.catalog.prices import Billed, cost_usd, micro_credits
+from embedrock.catalog.prices import Billed, Rate, cost_usd, micro_credits
 
 TITAN = MODELS["amazon.titan-embed-text-v2:0"]
 TITAN_IMAGE = MODELS["amazon.titan-embed-image-v1"]
@@ -93,3 +93,27 @@ def test_no_tokens_with_a_price_are_free(spec: ModelSpec, tokens: int, per_usd: 
 
     assert usd > 0
     assert micro_credits(usd, per_usd) >= 1
+
+
+@given(
+    spec=st.sampled_from(list(MODELS.values())),
+    billed=st.builds(
+        Billed,
+        tokens=st.integers(0, 10**9),
+        texts=st.integers(0, 10**4),
+        images=st.integers(0, 10**4),
+        audio_s=st.floats(0, 10**5),
+        video_s=st.floats(0, 10**5),
+    ),
+    per_usd=PER_USD,
+    price=st.none() | st.decimals("0.000001", 1000, allow_nan=False, allow_infinity=False, places=6),
+)
+def test_rate_is_the_price_worked_out_before(
+    spec: ModelSpec, billed: Billed, per_usd: Decimal, price: Decimal | None
+) -> None:
+    parts = [Billed(tokens=billed.tokens), Billed(texts=billed.texts), Billed(images=billed.images)]
+    parts += [Billed(audio_s=billed.audio_s), Billed(video_s=billed.video_s)]
+    usd = sum((Fraction(cost_usd(spec, part, price)) for part in parts), Fraction())
+    exact = usd * Fraction(per_usd) * 1_000_000
+
+    assert 0 <= Rate(spec, per_usd, price).micro_credits(billed) - exact < 1 + Fraction(1, 1000)

@@ -163,9 +163,9 @@ async def test_books_are_opened_with_the_first_bill_and_looked_at_then(store: St
     billing = Billing(find, Decimal(10))
     assert opened == 0
     await asyncio.gather(*(billing.bill(f"r{n}", Caller(), ACCOUNT) for n in range(5)))
-    for _ in range(1000):
-        if await store.read(lambda tx: tx.execute("SELECT frozen FROM accounts")) == [(1,)]:
-            break
+    async with asyncio.timeout(30):
+        while await store.write(lambda tx: tx.execute("SELECT frozen FROM accounts")) != [(1,)]:
+            pass
     await billing.close()
 
     assert opened == 1

@@ -162,9 +162,9 @@ async def test_hold_is_renewed_while_its_request_is_under_way(store: Store) -> N
     await ledger.hold("r1", ACCOUNT, 5)
     now = HOLD_US * 3 // 4
     keeping = asyncio.create_task(ledger.keep())
-    for _ in range(1000):
-        if await store.write(lambda tx: tx.execute("SELECT expires_at FROM holds")) == [(now + HOLD_US,)]:
-            break
+    async with asyncio.timeout(30):
+        while await store.write(lambda tx: tx.execute("SELECT expires_at FROM holds")) != [(now + HOLD_US,)]:
+            pass
     keeping.cancel()
 
     assert await store.read(lambda tx: tx.execute("SELECT amount, expires_at FROM holds")) == [(5, now + HOLD_US)]

@@ -50,6 +50,29 @@ def cost_usd(spec: ModelSpec, billed: Billed, usd_per_million_tokens: Decimal | 
     return sum((price * amount for price, amount in parts if price is not None), Decimal())
 
 
+class Rate:
+    """What calls of a model cost in micro-credits, worked out once: a product of whole numbers a call."""
+
+    def __init__(
+        self, spec: ModelSpec, credits_per_usd: Decimal, usd_per_million_tokens: Decimal | None = None
+    ) -> None:
+        ones = (Billed(tokens=1), Billed(texts=1), Billed(images=1), Billed(audio_s=1), Billed(video_s=1))
+        prices = [
+            Fraction(cost_usd(spec, one, usd_per_million_tokens)) * Fraction(credits_per_usd) * _MILLION for one in ones
+        ]
+        self._scale = math.lcm(*(price.denominator for price in prices))
+        self._tokens, self._texts, self._images, self._audio, self._video = (
+            int(price * self._scale) for price in prices
+        )
+
+    def micro_credits(self, billed: Billed) -> int:
+        """Return what `billed` costs, as `micro_credits` of its `cost_usd`."""
+        total: int | Fraction = self._tokens * billed.tokens + self._texts * billed.texts + self._images * billed.images
+        if billed.audio_s or billed.video_s:
+            total += self._audio * Fraction(str(billed.audio_s)) + self._video * Fraction(str(billed.video_s))
+        return math.ceil(-(-total // self._scale))
+
+
 def micro_credits(usd: Decimal, credits_per_usd: Decimal) -> int:
     """Return a cost in millionths of a credit, rounded up: no call is free that AWS bills."""
     # Fractions: a product of decimals keeps 28 digits, and one rounded down could end below the cost.

@@ -7,14 +7,20 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
-from embedrock.catalog import Target
-from embedrock.catalog.prices import Billed, cost_usd, micro_credits
+from embedrock.catalog import MODELS, Target
+from embedrock.catalog.prices import Billed, Rate
 from embedrock.service.callers import Caller
 from embedrock.service.ledger import Ledger, allowed
 from embedrock.store import Store
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held, Outcome
+
+
+@lru_cache
+def _rate(model: str, credits_per_usd: Decimal, usd_per_million_tokens: Decimal | None) -> Rate:
+    return Rate(MODELS[model], credits_per_usd, usd_per_million_tokens)
 
 
 class Replay(Exception):
@@ -149,8 +155,8 @@ class Bill:
         if self._target is None:
             return 0
         alias = self._target.alias
-        usd = cost_usd(self._target.spec, billed, alias.usd_per_million_tokens if alias else None)
-        return micro_credits(usd, self._credits_per_usd)
+        price = alias.usd_per_million_tokens if alias else None
+        return _rate(self._target.spec.id, self._credits_per_usd, price).micro_credits(billed)
 
 
 class Billing:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
-from embedrock.store import Store, Tx, books
+from embedrock.store import Store, books
 from embedrock.store.books import Ask, Budget, Charge, Claim, Claimed, Close, Held, Outcome, Refused
 from embedrock.telemetry import LOGGER
 
@@ -24,6 +24,8 @@ _BEAT_S: Final = 10.0
 _RECONCILE_BEATS: Final = 6
 _PATIENCE_S: Final = 5.0  # for settling while the database is away: Bedrock has been paid
 _PAUSE_S: Final = 0.2
+_LINGER_S: Final = 0.002  # a request that ends waits so long for others, while there are any
+_GROUP: Final = 16  # but not when so many wait
 
 
 def now_us() -> int:
@@ -50,7 +52,8 @@ class Ledger:
         self._now = now
         self._asked: list[_Asked] = []
         self._closed: list[_Closed] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._holding: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._open: dict[str, int] = {}  # the requests under way, and when their holds expire
 
     def ask(
@@ -67,7 +70,8 @@ class Ledger:
         asked = _Asked(ask, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         self._open[request] = ask.expires_at
-        self._write()
+        if self._holding is None:
+            self._holding = asyncio.create_task(self._hold())
         return asked.answer
 
     async def hold(
@@ -92,7 +96,8 @@ class Ledger:
         closed.answer.add_done_callback(_seen)
         self._closed.append(closed)
         self._open.pop(close.request, None)
-        self._write()
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
         return closed.answer
 
     async def remember(self, account: str, claim: str, answer: bytes) -> None:
@@ -124,8 +129,8 @@ class Ledger:
 
     async def flush(self) -> None:
         """Return when what is to be written is."""
-        while self._writing is not None:
-            await self._writing
+        while self._holding is not None or self._closing is not None:
+            await asyncio.wait([task for task in (self._holding, self._closing) if task is not None])
 
     async def _renew(self) -> None:
         now = self._now()
@@ -134,47 +139,57 @@ class Ledger:
             await self._store.write(lambda tx: books.renew(tx, old, now + HOLD_US))
             self._open |= {request: now + HOLD_US for request in old if request in self._open}
 
-    def _write(self) -> None:
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
-
-    async def _write_all(self) -> None:
+    async def _hold(self) -> None:
+        """Write the holds that were asked for, and those that are asked for meanwhile."""
         try:
-            while self._asked or self._closed:
-                # One that was cancelled may be closed in the same breath; it must not be held after that.
+            while self._asked:
+                # One that was cancelled is closed already; it must not be held after that.
                 asked, self._asked = [item for item in self._asked if not item.answer.cancelled()], []
-                closed, self._closed = self._closed, []
-                await self._post(asked, closed)
+                if asked:
+                    await self._post_holds(asked)
         finally:
-            self._writing = None
+            self._holding = None
 
-    async def _post(self, asked: list[_Asked], closed: list[_Closed]) -> None:
-        asks, closes = [item.ask for item in asked], [item.close for item in closed]
-
-        def post(tx: Tx) -> tuple[list[Charge], list[Outcome]]:
-            return books.post(tx, closes, asks, self._now())
-
+    async def _close(self) -> None:
+        """Close the requests that have ended, and those that end meanwhile: a commit takes as many as there are."""
         try:
-            charges, outcomes = await self._store.write(post)
-        except StoreUnavailable as exc:
+            while self._closed:
+                if self._open and len(self._closed) < _GROUP:
+                    await asyncio.sleep(_LINGER_S)  # others are about to end
+                closed, self._closed = self._closed, []
+                await self._post_closes(closed)
+        finally:
+            self._closing = None
+
+    async def _post_holds(self, asked: list[_Asked]) -> None:
+        asks = [item.ask for item in asked]
+        try:
+            # Not durable: when the machine stops, so do the requests, and what is no longer held is nobody's.
+            _, outcomes = await self._store.write(lambda tx: books.post(tx, (), asks, self._now()), durable=False)
+        except Exception as exc:  # a mistake of ours must not leave anybody waiting either
             for ask in asks:
                 self._open.pop(ask.request, None)
-            now = time.monotonic()
-            hopeless = [item for item in closed if item.until < now]
-            self._closed = [item for item in closed if item.until >= now] + self._closed
             _fail([item.answer for item in asked], exc)
-            _fail([item.answer for item in hopeless], exc)
+            return
+        for (ask, held), outcome in zip(asked, outcomes, strict=True):
+            if not isinstance(outcome, Held):
+                self._open.pop(ask.request, None)
+            if not held.done():
+                held.set_result(outcome)
+
+    async def _post_closes(self, closed: list[_Closed]) -> None:
+        closes = [item.close for item in closed]
+        try:
+            charges, _ = await self._store.write(lambda tx: books.post(tx, closes, (), self._now()))
+        except StoreUnavailable as exc:
+            now = time.monotonic()
+            self._closed = [item for item in closed if item.until >= now] + self._closed
+            _fail([item.answer for item in closed if item.until < now], exc)
             if self._closed:
                 await asyncio.sleep(_PAUSE_S)
-        except Exception as exc:  # a mistake of ours must not leave anybody waiting
-            _fail([item.answer for item in asked], exc)
+        except Exception as exc:
             _fail([item.answer for item in closed], exc)
         else:
-            for (ask, held), outcome in zip(asked, outcomes, strict=True):
-                if not isinstance(outcome, Held):
-                    self._open.pop(ask.request, None)
-                if not held.done():
-                    held.set_result(outcome)
             for (_, settled, _), charge in zip(closed, charges, strict=True):
                 if not settled.done():
                     settled.set_result(charge)

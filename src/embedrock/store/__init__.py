@@ -75,13 +75,14 @@ class Store:
         """How many transactions of writers were committed so far."""
         return self._writer.commits
 
-    async def write(self, fn: Callable[[Tx], T]) -> T:
+    async def write(self, fn: Callable[[Tx], T], *, durable: bool = True) -> T:
         """Return what `fn` returns, after what it wrote is durable; what it raises undoes it, and nothing else.
 
         `fn` may run more than once, and runs to its end even when the caller is cancelled. Others' functions share its
-        transaction. Raises StoreUnavailable when the database is away; then, rarely, it may have been written.
+        transaction. What is not `durable` is quicker, and may be lost when the machine stops, not when the process is
+        killed. Raises StoreUnavailable when the database is away; then, rarely, it may have been written.
         """
-        result: T = await self._writer.submit(fn)
+        result: T = await self._writer.submit(fn, durable=durable)
         return result
 
     async def read(self, fn: Callable[[Tx], T]) -> T:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from embedrock.store.engine import Param, Tx
@@ -156,13 +157,14 @@ def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tupl
         held.append((ask.request, ask.account, amount, names, ask.expires_at))
     _save(tx, accounts, budgets)
     if held:
-        tx.execute_many("INSERT INTO holds (id, account, amount, budgets, expires_at) VALUES (?, ?, ?, ?, ?)", held)
+        _insert(tx, _HOLD, held)
     return charges, outcomes
 
 
 def expire(tx: Tx, now: int) -> int:
     """Release the holds of requests that ended without a word; return how many. Their accounts pay nothing."""
-    due = [request for (request,) in tx.execute("SELECT id FROM holds WHERE expires_at < ? ORDER BY id", now)]
+    sql = "SELECT id FROM holds WHERE expires_at < ? ORDER BY id LIMIT 1000"  # the others the next time
+    due = [request for (request,) in tx.execute(sql, now)]
     holds = _take(tx, due)
     accounts = _lock_accounts(tx, {hold.account for hold in holds.values()})
     budgets = _lock_budgets(tx, {name: None for hold in holds.values() for name in hold.budgets})
@@ -264,9 +266,8 @@ def _take(tx: Tx, requests: Sequence[str]) -> dict[str, _Hold]:
     """Delete the holds of requests, where there are any, and return them."""
     if not requests:
         return {}
-    rows = tx.execute_many(
-        "DELETE FROM holds WHERE id = ? RETURNING id, account, amount, budgets", [(request,) for request in requests]
-    )
+    marks = ", ".join("?" * len(requests))
+    rows = tx.execute(f"DELETE FROM holds WHERE id IN ({marks}) RETURNING id, account, amount, budgets", *requests)  # noqa: S608
     return {request: _Hold(account, amount, tuple(budgets.split())) for request, account, amount, budgets in rows}
 
 
@@ -354,7 +355,7 @@ def _close(
         elif close.claim is not None:
             _disclaim(tx, close.account, close.claim, close.request)
     if entries:
-        tx.execute_many(_ENTER, [row for _, row in entries.values()])
+        _insert(tx, _ENTER, [row for _, row in entries.values()])
     return charges
 
 
@@ -362,8 +363,15 @@ _CHARGED: Final = "SELECT amount, absorbed FROM entries WHERE request = ?"
 _ENTER: Final = """
     INSERT INTO entries
     (at, account, kind, amount, absorbed, request, key_id, model, tokens, reported, end_user, metadata, budgets)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES
 """
+_HOLD: Final = "INSERT INTO holds (id, account, amount, budgets, expires_at) VALUES "
+
+
+def _insert(tx: Tx, head: str, rows: Sequence[tuple[Param, ...]]) -> None:
+    """Insert all rows by one statement: each statement hands the interpreter from thread to thread."""
+    row = f"({', '.join('?' * len(rows[0]))})"
+    tx.execute(head + ", ".join([row] * len(rows)), *chain.from_iterable(rows))
 
 
 def _entry(close: Close, charge: Charge, budgets: Sequence[str], now: int) -> tuple[Param, ...]:

@@ -49,7 +49,8 @@ def only_added_to(sql: str) -> str | None:
 class Session(Tx, Protocol):
     """One connection. Every method may raise Lost, and those within a transaction Again."""
 
-    def begin(self) -> None: ...
+    def begin(self, *, durable: bool = True) -> None:
+        """Begin; what is not `durable` may be lost when the machine stops, not when a process does."""
 
     def mark(self) -> None:
         """Keep what was done so far, whatever `undo` does later."""

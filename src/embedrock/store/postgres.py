@@ -29,6 +29,7 @@ _TIMEOUTS: Final = """
     SET lock_timeout = '500ms'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';
     SET synchronous_commit = on
 """
+_NUMBER: Final = "SELECT pg_current_xact_id()::text"
 _AGAIN: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 # Ours are these two; they come when an administrator ends the session, too.
 _LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -89,12 +90,13 @@ class PostgresSession:
         with _translated():
             self._cursor.execute(script)
 
-    def begin(self) -> None:
+    def begin(self, *, durable: bool = True) -> None:
         self._marked = False
         if self._read_only:
             self._all("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             return
-        self._all("BEGIN; SELECT pg_current_xact_id()::text")
+        self._all(f"BEGIN; SET LOCAL synchronous_commit = {'on' if durable else 'off'}; {_NUMBER}")
+        self._cursor.nextset()
         self._cursor.nextset()
         [(self._transaction,)] = self._cursor.fetchall()
 

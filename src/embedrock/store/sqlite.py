@@ -58,6 +58,7 @@ class SqliteSession:
         self._run = connection.execute
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._marked = False
+        self._durable = True
 
     def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
         with _translated():
@@ -67,8 +68,11 @@ class SqliteSession:
         with _translated():
             return self._connection.executemany(sql, params).fetchall()
 
-    def begin(self) -> None:
+    def begin(self, *, durable: bool = True) -> None:
         self._marked = False
+        if durable is not self._durable:
+            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._durable = durable
         self.execute(self._begin)
 
     def mark(self) -> None:

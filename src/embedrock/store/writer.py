@@ -20,6 +20,7 @@ _CONNECTS: Final = 2  # a connection may have died while nobody used it; a secon
 
 class _Work(NamedTuple):
     run: Callable[[Tx], Any]
+    durable: bool
     answer: asyncio.Future[Any]
 
 
@@ -41,10 +42,10 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="embedrock-store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Callable[[Tx], Any]) -> asyncio.Future[Any]:
+    def submit(self, run: Callable[[Tx], Any], *, durable: bool = True) -> asyncio.Future[Any]:
         """Queue `run`; the future is done when its transaction is durable, or came to nothing."""
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Work(run, answer))
+        self._queue.put(_Work(run, durable, answer))
         return answer
 
     def stop(self) -> None:
@@ -83,7 +84,7 @@ class Writer:
                 if self._session is None:
                     connects += 1
                     self._session = self._engine.connect()
-                self._session.begin()
+                self._session.begin(durable=any(work.durable for work in works))
                 outcomes = [_run(self._session, work) for work in works]
                 self._session.commit()
                 self.commits += 1

@@ -35,13 +35,13 @@ def start(start_gateway: StartGateway, emulator: Emulator, tmp_path: Path) -> Ca
     """Start a gateway with a bucket; all of a test have one database."""
 
     def start(**environ: str) -> Gateway:
-        return start_gateway(
-            AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url,
-            AWS_ENDPOINT_URL_S3=emulator.url,
-            AWS_S3_REGIONAL_BUCKETS=BUCKETS,
-            EMBEDROCK_DATABASE_URL=f"sqlite:///{tmp_path / 'jobs.db'}",
-            **environ,
-        )
+        usual = {
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": emulator.url,
+            "AWS_ENDPOINT_URL_S3": emulator.url,
+            "AWS_S3_REGIONAL_BUCKETS": BUCKETS,
+            "EMBEDROCK_DATABASE_URL": f"sqlite:///{tmp_path / 'jobs.db'}",
+        }
+        return start_gateway(**(usual | environ))
 
     return start
 
@@ -112,6 +112,7 @@ def test_each_input_is_a_batch_whose_file_has_its_vectors(
     answer = gateway.embed({"model": MARENGO_3, "input": [wav_uri(7), "a text"], "background": True})
 
     sound, text = accepted(answer)
+    assert answer.headers["x-embedrock-region"] == "us-east-1"
     assert (sound["object"], sound["endpoint"], sound["status"]) == ("batch", "/v1/embeddings", "in_progress")
     assert answer.json()["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
     of_sound, of_text = ended(gateway, sound["id"]), ended(gateway, text["id"])
@@ -205,6 +206,7 @@ def test_jobs_are_counted(start: Callable[..., Gateway]) -> None:
     assert gateway.metric("embedrock_jobs_total", model=MARENGO_3, state="accepted") == 1
     assert gateway.metric("embedrock_jobs_total", model=MARENGO_3, state="completed") == 1
     assert gateway.metric("embedrock_job_seconds_count", model=MARENGO_3) == 1
+    assert gateway.metric("embedrock_inputs_total", model=MARENGO_3) == 1
 
 
 # ---------------------------------------------------------------- whose they are
@@ -307,6 +309,19 @@ def test_a_job_that_is_completed_is_not_cancelled(gateway: Gateway) -> None:
 def test_a_gateway_that_starts_goes_on_with_what_another_left(
     start: Callable[..., Gateway], emulator: Emulator, how: signal.Signals
 ) -> None:
+    _goes_on(start, emulator, how)
+
+
+def test_so_it_is_where_the_database_is_postgresql(
+    start: Callable[..., Gateway], emulator: Emulator, postgres_url: str
+) -> None:
+    def start_there() -> Gateway:
+        return start(EMBEDROCK_DATABASE_URL=postgres_url, EMBEDROCK_KEY_SECRET="a secret of thirty-two letters, here")
+
+    _goes_on(start_there, emulator, signal.SIGKILL)
+
+
+def _goes_on(start: Callable[..., Gateway], emulator: Emulator, how: signal.Signals) -> None:
     takes(emulator, duration_s=1)
     first = start()
     jobs = accepted(first.embed({"model": MARENGO_3, "input": ["a", wav_uri(2), "c"], "background": True}))

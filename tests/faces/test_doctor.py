@@ -377,11 +377,14 @@ def test_a_legacy_model_that_works_is_told_its_end(doctor: Doctor) -> None:
     assert "ok (AWS names 2026-11-30 as its end)" in report.as_text()
 
 
-def test_a_name_of_background_jobs_is_not_called(doctor: Doctor, emulator: Emulator) -> None:
-    report = doctor(f"bedrock/async_invoke/{MARENGO}")
+def test_a_name_of_background_jobs_is_checked_without_a_job(doctor: Doctor, emulator: Emulator) -> None:
+    name = f"bedrock/async_invoke/us.{MARENGO}"
 
-    assert (problems(report), emulator.journal()) == (["not_supported"], [])
-    assert "without async_invoke/" in cure(report)
+    report = doctor(name)
+
+    assert report.ok
+    assert name in report.as_text()
+    assert {row["op"] for row in emulator.journal()} == {"InvokeModel"}
 
 
 # The way there

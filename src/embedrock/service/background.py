@@ -50,7 +50,7 @@ from embedrock.upstream.async_invoke import start_body
 
 _log = logging.getLogger(LOGGER)
 
-LEASE_S: Final = 15.0
+LEASE_S: Final = 6.0
 _AT_ONCE: Final = 16
 _IDLE_S: Final = 30.0  # between looks at what other processes left
 _LANES: Final = 4  # uploads of a request at once
@@ -247,6 +247,8 @@ class Background:
 
         try:
             if await store.write(write) and "ended_at" in change:
+                if change["state"] == "completed":
+                    self._metrics.embedded(job.spec, 1, job.tokens, reported=False)
                 self._metrics.job(job.spec, str(change["state"]), (int(change["ended_at"]) - job.created_at) / _S)
         except StoreUnavailable as exc:
             _log.warning("job %s is left for another look: %s", job.id, exc.message)

@@ -225,6 +225,7 @@ class Embedder:
             reply: Reply[V] = Reply([], None, target, tokens, False, 0, inputs.emptied, ready.truncated, dropped)
             return reply._replace(
                 jobs=await accept(work),
+                regions=(work.ways[0].region,),
                 masked=guarded.masked if guarded else (),
                 guardrail=guarded.outcome if guarded else None,
             )

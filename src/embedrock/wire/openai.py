@@ -197,7 +197,7 @@ def _model_object(name: str, spec: ModelSpec, max_inputs: int) -> dict[str, Any]
         "created": 0,
         "owned_by": spec.provider.lower(),
         "supported_features": ["bedrock_embeddings"],
-        "input_modalities": list(spec.input_modalities),
+        "input_modalities": list(dict.fromkeys((*spec.input_modalities, *spec.async_modalities))),
         "dimensions": list(spec.dimensions),
         "default_dimensions": spec.default_dimensions,
         "max_inputs": max_inputs,

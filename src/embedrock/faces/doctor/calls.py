@@ -151,8 +151,6 @@ def _ask_chain(login: Login) -> Credentials | None:
 
 async def _call(check: Check, tls: ssl.SSLContext, timeout_s: float) -> Outcome:
     target, login = check.target, check.login
-    if target.background:
-        return Outcome(check, cures.in_the_background(target))
     way = _Way(target.region, check.url, credentials=login.credentials, bearer=login.account.bearer, tls=tls)
     started = time.monotonic()
     try:

@@ -68,12 +68,6 @@ def no_time(check: Check) -> Finding:
     return Finding("timeout", "There was no time left to make the call.", _slow(check))
 
 
-def in_the_background(target: Target) -> Finding:
-    """Return the finding for a name of background jobs."""
-    cure = f"Name it without async_invoke/: {target.spec.id} embeds texts at once."
-    return Finding("not_supported", "Background jobs are not a part of this version of Embedrock.", cure)
-
-
 # ------------------------------------------------------------------------------------------------------ no answer
 
 

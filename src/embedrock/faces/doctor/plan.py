@@ -35,7 +35,7 @@ def plan(settings: Settings, names: Names, asked: Sequence[str] = ()) -> list[Ch
     given = (*names.aliases, *settings.arns, *settings.default_model_params, *asked)
     found: dict[tuple[str, str, bytes], Check] = {}
     for name in given or USUAL:
-        for target in _targets(names, name):
+        for target in (_at_once(names, target) for target in _targets(names, name)):
             wanted, body = _tiny(target, defaults)
             login = logins[target.account]
             given_url = login.account.endpoint or settings.runtime_url
@@ -63,6 +63,16 @@ def _targets(names: Names, name: str) -> Iterator[Target]:
             continue  # the name says a region itself
         if region != target.region:
             yield other
+
+
+def _at_once(names: Names, target: Target) -> Target:
+    """Return a target of jobs as one that answers at once: a job would write to S3, and take its time."""
+    if not target.background:
+        return target
+    if target.invoke_id != target.spec.id:  # a model of the operator's own
+        return replace(target, background=False)
+    found = names.find(f"bedrock/{target.region}/{target.spec.id}")
+    return replace(found, name=target.name, alias=target.alias, account=target.account)
 
 
 def _tiny(target: Target, defaults: Defaults) -> tuple[Wanted, bytes]:

@@ -114,3 +114,15 @@ def test_a_request_that_waits_is_charged_for_its_seconds_too(gateway: Gateway, b
     assert answer.status == 200
     assert books.settled("team").posted == FIVE_SECONDS
     assert json.loads(answer.body)["usage"]["prompt_tokens"] == 0
+
+
+def test_a_request_that_is_sent_twice_with_one_key_makes_one_job(
+    gateway: Gateway, books: Books, emulator: Emulator
+) -> None:
+    headers = {"authorization": f"Bearer {books.account('team', 1_000_000)}", "idempotency-key": "once"}
+
+    first, second = gateway.embed(SOUND, headers), gateway.embed(SOUND, headers)
+
+    assert (first.status, second.status) == (202, 202)
+    assert first.json() == second.json()
+    assert len({body["clientRequestToken"] for body in emulator.bodies("StartAsyncInvoke")}) <= 1

@@ -163,6 +163,23 @@ def test_nova_reads_what_was_inline_from_the_gateways_bucket(
         assert found == segments(emulator, NOVA, job["id"], {uri: content})
 
 
+def test_a_long_file_is_streamed_and_asked_for_by_its_head(gateway: Gateway, emulator: Emulator) -> None:
+    (job,) = accepted(
+        gateway.embed({"model": MARENGO_3, "input": wav_uri(40), "duration_seconds": 1, "background": True})
+    )
+    file = ended(gateway, job["id"])["output_file_id"]
+
+    head = gateway.request("HEAD", f"/v1/files/{file}/content")
+    answer = gateway.request("GET", f"/v1/files/{file}/content")
+
+    assert (head.status, head.body) == (200, b"")
+    assert "content-length" not in answer.headers
+    assert answer.headers["x-request-id"].startswith("req_")
+    found = [json.loads(line)["embedding"] for line in answer.body.splitlines()]
+    assert len(found) == 80
+    assert found == segments(emulator, MARENGO_3, job["id"], {})
+
+
 def test_packed_vectors_are_packed_in_the_file_too(gateway: Gateway) -> None:
     (job,) = accepted(
         gateway.embed({"model": MARENGO_3, "input": "a", "background": True, "encoding_format": "base64"})

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
+from itertools import islice
 from random import getrandbits
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ WORKING: Final = "embedrock.working"
 HUNG_UP: Final = "the caller hung up"
 CLOSE: Final = (b"connection", b"close")
 MCP_PATH: Final = "/mcp"
+_LINES_AT_ONCE: Final = 32  # of a stream: some hundred kilobytes, made within a few milliseconds
 
 
 class App:
@@ -125,10 +127,13 @@ class App:
         try:
             route, answer = await self._handle(scope, receive, request_id)
             seconds = time.perf_counter() - started
-            answer.headers.append((b"content-length", b"%d" % answer.body.length))
+            if answer.stream is None:
+                answer.headers.append((b"content-length", b"%d" % answer.body.length))
             answer.headers.append((header.REQUEST_ID, request_id))
             answer.headers.append((header.PROCESSING_MS, b"%d" % (seconds * 1000)))
-            if send_whole := extensions.get(ANSWER):
+            if answer.stream is not None:
+                await _stream(answer, answer.stream, send)
+            elif send_whole := extensions.get(ANSWER):
                 await send_whole(answer.status, answer.headers, answer.body)
             else:
                 await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
@@ -207,6 +212,19 @@ async def _open_mcp(settings: Settings, gateway: Gateway) -> AsyncIterator[Route
 
     async with http.open_route(settings, gateway) as route:
         yield route
+
+
+async def _stream(answer: Answer, pieces: Iterator[bytes], send: Send) -> None:
+    """Send an answer as it is made, a few lines at once. One that breaks off is not ended, which its reader sees."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    try:
+        while piece := b"".join(islice(pieces, _LINES_AT_ONCE)):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+    except EmbedrockError as exc:
+        _log.warning("%s: %s", exc.code, exc.explained())
+        return
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _error(error: EmbedrockError, route: Route) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from typing import Final
@@ -20,6 +19,7 @@ _BATCH: Final = re.compile(r"batch_[0-9a-f]{32}")
 _FILE: Final = re.compile(r"file-([0-9a-f]{32})")
 _LOOK_S: Final = 20.0
 LINES: Final = (b"content-type", b"application/jsonl")
+_NO_BODY: Final = Body(0, ())
 
 
 async def show_batch(serving: Serving, request: Request) -> Answer:
@@ -52,8 +52,7 @@ async def file_content(serving: Serving, request: Request) -> Answer:
     background = serving.gateway.background
     job = await background.find(f"batch_{file[1]}", request.caller.name)
     found = await background.results(job)
-    pieces = await asyncio.to_thread(lambda: list(batches.lines(job, found)))
-    return Answer(Body(sum(map(len, pieces)), pieces), [LINES])
+    return Answer(_NO_BODY, [LINES], stream=batches.lines(job, found))
 
 
 async def _invocation(serving: Serving, request: Request, arn: str) -> wire.Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -56,6 +56,7 @@ class Answer(NamedTuple):
     body: openai.Body
     headers: Headers
     status: int = 200
+    stream: Iterator[bytes] | None = None  # in place of the body, where it is long; sent as it is made
 
 
 class Hangup(Exception):

@@ -22,6 +22,7 @@ _MOST_BYTES: Final = 4_000_000  # of an answer that is kept; a larger one is mad
 class _Kept(msgspec.Struct, array_like=True):
     headers: list[tuple[bytes, bytes]]
     body: bytes
+    status: int = 200
 
 
 def claim(request: Request, bill: Bill, body: bytes | bytearray) -> None:
@@ -42,7 +43,7 @@ def claim(request: Request, bill: Bill, body: bytes | bytearray) -> None:
 def pack(answer: Answer) -> bytes | None:
     """Return an answer as it is kept; None when it is too large for that."""
     body = zlib.compress(b"".join(answer.body.pieces), 1)
-    kept = msgspec.msgpack.encode(_Kept(answer.headers, body))
+    kept = msgspec.msgpack.encode(_Kept(answer.headers, body, answer.status))
     return kept if len(kept) <= _MOST_BYTES else None
 
 
@@ -50,4 +51,4 @@ def unpack(kept: bytes) -> Answer:
     """Return the answer that `pack` packed."""
     found = msgspec.msgpack.decode(kept, type=_Kept)
     body = zlib.decompress(found.body)
-    return Answer(openai.Body(len(body), (body,)), found.headers)
+    return Answer(openai.Body(len(body), (body,)), found.headers, found.status)

@@ -32,6 +32,7 @@ KEPT = {
     "AWS_BEDROCK_REGIONS": "the regions the gateway may call, separated by commas, the first by default",
     "AWS_REGION, AWS_DEFAULT_REGION, AWS_REGION_NAME": "the one region, where AWS_BEDROCK_REGIONS is not set",
     "AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …": "credentials, by the chain every AWS tool has",
+    "AWS_ACCOUNT_ID": "whose keys they are, where the chain does not tell: then buckets have to be this account's",
     "AWS_BEARER_TOKEN_BEDROCK": "a Bedrock API key; wins over other credentials",
     "AWS_ENDPOINT_URL_BEDROCK_RUNTIME, AWS_ENDPOINT_URL": "another endpoint, such as a VPC endpoint or the emulator",
     "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL": "another S3, whose buckets are the first segment of the path",

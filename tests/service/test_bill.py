@@ -102,20 +102,6 @@ async def test_caller_who_hangs_up_while_the_hold_is_written_leaves_nothing(
     assert await store.read(money) == (0, 0)
 
 
-async def test_call_that_is_given_up_does_not_take_the_hold_from_the_others(store: Store, ledger: Ledger) -> None:
-    request = bill(ledger)
-    request.hold(target(), MILLION)
-    lanes = [asyncio.create_task(request.held()) for _ in range(3)]
-    await asyncio.sleep(0)  # all of them wait
-    lanes[0].cancel()
-    await asyncio.gather(*lanes, return_exceptions=True)
-
-    assert [lane.cancelled() for lane in lanes] == [True, False, False]
-    assert await store.read(money) == (0, 200_000)
-    request.end()
-    await ledger.flush()
-
-
 async def test_every_call_of_a_request_that_is_not_covered_is_refused(ledger: Ledger) -> None:
     request = bill(ledger)
     request.hold(target(), Billed(tokens=10_000_000))

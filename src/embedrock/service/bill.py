@@ -85,11 +85,11 @@ class Bill:
         )
 
     async def held(self) -> None:
-        """Return when the request may be sent. Raises InsufficientCredits, Replay, and more as `allowed`."""
+        """Return when the request may be sent; one waits at a time. Raises Replay, and as `allowed`."""
         asked = self._asked
         if asked is None:
             return
-        outcome = allowed(asked.result() if asked.done() else await asyncio.shield(asked))
+        outcome = allowed(asked.result() if asked.done() else await asked)
         if isinstance(outcome, Claimed):
             raise Replay(outcome.answer or b"")
 
@@ -132,7 +132,7 @@ class Bill:
                 return
         else:
             self._asked.cancel()
-        self._ledger.close(self._close(answered=False))
+        self._ledger.close(self._close(answered=False)).add_done_callback(_seen)
 
     def _close(self, *, answered: bool) -> Close:
         asked = self._asked
@@ -157,6 +157,12 @@ class Bill:
         alias = self._target.alias
         price = alias.usd_per_million_tokens if alias else None
         return _rate(self._target.spec.id, self._credits_per_usd, price).micro_credits(billed)
+
+
+def _seen(answer: asyncio.Future[Charge]) -> None:
+    """Nobody is left to look at a failure; that is no mistake."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class Billing:

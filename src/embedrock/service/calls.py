@@ -50,6 +50,8 @@ class Calls:
         pacer = self._admit(work, len(calls))
         if len(calls) == 1:
             return await self._embed(work, calls[0])
+        if work.bill is not None:
+            await work.bill.held()
         answers: list[list[V]] = [[]] * len(calls)
 
         with pacer.expecting(len(calls), caller=work.caller, bulk=work.bulk) as come:

@@ -24,7 +24,7 @@ _BEAT_S: Final = 10.0
 _RECONCILE_BEATS: Final = 6
 _PATIENCE_S: Final = 5.0  # for settling while the database is away: Bedrock has been paid
 _PAUSE_S: Final = 0.2
-_LINGER_S: Final = 0.002  # a request that ends waits so long for others, while there are any
+_LINGER_S: Final = 0.002  # a request that ends waits so long for others, while there are any; or twice, for many
 _GROUP: Final = 16  # but not when so many wait
 
 
@@ -93,7 +93,6 @@ class Ledger:
         """
         until = time.monotonic() + _PATIENCE_S
         closed = _Closed(close, asyncio.get_running_loop().create_future(), until)
-        closed.answer.add_done_callback(_seen)
         self._closed.append(closed)
         self._open.pop(close.request, None)
         if self._closing is None:
@@ -154,8 +153,9 @@ class Ledger:
         """Close the requests that have ended, and those that end meanwhile: a commit takes as many as there are."""
         try:
             while self._closed:
-                if self._open and len(self._closed) < _GROUP:
-                    await asyncio.sleep(_LINGER_S)  # others are about to end
+                others = len(self._open)  # that may be about to end
+                if others and len(self._closed) < _GROUP:
+                    await asyncio.sleep(_LINGER_S if others < _GROUP else 2 * _LINGER_S)
                 closed, self._closed = self._closed, []
                 await self._post_closes(closed)
         finally:
@@ -210,12 +210,6 @@ def allowed(outcome: Outcome) -> Held | Claimed:
         if outcome.answer is None:
             raise IdempotencyInProgress("The first request with this idempotency key is under way.")
     return outcome
-
-
-def _seen(answer: asyncio.Future[Charge]) -> None:
-    """Nobody may be left to look at a failure; that is no mistake."""
-    if not answer.cancelled():
-        answer.exception()
 
 
 def _fail(answers: Sequence[asyncio.Future[Any]], error: Exception) -> None:

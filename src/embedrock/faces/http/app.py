@@ -123,7 +123,8 @@ class App:
         task = asyncio.current_task()
         working.add(task)  # type: ignore[arg-type]  # there is one
         started = time.perf_counter()
-        request_id = b"req_%032x" % getrandbits(128)
+        # Milliseconds first: ids of a time are neighbours in an index, whose pages are written less often so.
+        request_id = b"req_%012x%020x" % (time.time_ns() // 1_000_000, getrandbits(80))
         try:
             route, answer = await self._handle(scope, receive, request_id)
             seconds = time.perf_counter() - started

@@ -58,6 +58,7 @@ def test_database_killed_under_load_loses_and_doubles_no_charge(
             )
 
             check(outcome, books)
+            assert outcome.witness.refused[503, "ledger_unavailable"] > 0, "requests came while it was away"
 
 
 def restart(server: OwnPostgres, gateway: Gateway) -> Gateway:

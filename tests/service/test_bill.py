@@ -14,7 +14,7 @@ import pytest
 from embedrock.catalog import MODELS, Names, Target
 from embedrock.catalog.prices import Billed
 from embedrock.errors import InsufficientCredits
-from embedrock.service.bill import Bill, Billing
+from embedrock.service.bill import Bill, Billing, Replay
 from embedrock.service.callers import Budgets, Caller
 from embedrock.service.ledger import Ledger
 from embedrock.store import Store, Tx, books, open_store
@@ -126,6 +126,42 @@ async def test_budgets_are_those_of_the_utc_day_and_month(store: Store, ledger: 
     assert rows[2][0] == "root_1:total:"
     request.end()
     await ledger.flush()
+
+
+async def test_request_whose_answer_is_no_longer_kept_is_made_again_at_our_cost(store: Store, ledger: Ledger) -> None:
+    for _ in range(2):
+        request = bill(ledger)
+        request.claim("key-1", b"digest")
+        request.hold(target(), MILLION)
+        await request.held()
+        request.add(MILLION, reported=True)
+        await request.settle()
+        await request.remember(None)  # too large to be kept
+
+    rows = await store.read(
+        lambda tx: tx.execute("SELECT kind, amount, absorbed FROM entries WHERE request IS NOT NULL ORDER BY seq")
+    )
+    assert rows == [("use", 200_000, 0), ("absorbed", 0, 200_000)]
+    assert await store.read(money) == (200_000, 0)
+
+
+async def test_request_that_was_answered_is_replayed(ledger: Ledger) -> None:
+    first = bill(ledger)
+    first.claim("key-1", b"digest")
+    first.hold(target(), MILLION)
+    await first.held()
+    await first.settle()
+    await first.remember(b"the answer")
+    second = bill(ledger)
+    second.claim("key-1", b"digest")
+    second.hold(target(), MILLION)
+
+    with pytest.raises(Replay) as caught:
+        await second.held()
+    assert caught.value.answer == b"the answer"
+    with pytest.raises(Replay):
+        await second.settle()
+    second.end()
 
 
 async def test_bill_without_a_hold_costs_nothing(store: Store, ledger: Ledger) -> None:

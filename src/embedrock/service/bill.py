@@ -110,9 +110,10 @@ class Bill:
     async def settle(self) -> Charge | None:
         """Charge the request, which is about to be answered. None: there was nothing to charge.
 
-        Raises StoreUnavailable. A charge that was begun is written also when the caller hangs up.
+        Raises StoreUnavailable, and as `held`. A charge that was begun is written also when the caller hangs up.
         """
         if self._charge is None and self._asked is not None:
+            await self.held()
             self._ended = True
             self._charge = await self._ledger.close(self._close(answered=True))
         return self._charge

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -164,6 +165,17 @@ async def test_nothing_but_a_key_is_a_key(place: Place, sent: tuple[bytes, ...],
     assert reply.headers["x-should-retry"] == "false"
 
 
+async def test_wrong_keys_cost_next_to_nothing(place: Place) -> None:
+    """Also those that are as long as a header can be, and those that look like keys and are looked up."""
+    for key in (b"x" * 60_000, b"eyJ" + b"x" * 60_000, make().encode(), OPERATOR.encode() + b"x"):
+        await place.get(b"Bearer " + key)
+        started = time.thread_time()
+        for _ in range(200):
+            await place.get(b"Bearer " + key)
+
+        assert (time.thread_time() - started) / 200 < 0.001
+
+
 async def test_key_is_read_in_one_place_only(place: Place) -> None:
     for path in (f"/v1/models?api_key={OPERATOR}", f"/v1/models/{OPERATOR}"):
         assert (await place.get(path=path)).status == 401
@@ -195,6 +207,8 @@ async def test_wrong_keys_from_this_machine_are_not_counted_together(place: Plac
     [
         ("192.0.2.77", "192.0.2.0/24"),
         ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.77", "192.0.2.0/24"),
+        ("::ffff:127.0.0.1", None),
         ("127.0.0.9", None),
         ("::1", None),
         ("", None),

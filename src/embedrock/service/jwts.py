@@ -78,6 +78,8 @@ class Tokens:
 
     async def find(self, token: bytes) -> Caller:
         """Return whose the token is. Raises Unauthenticated, IdentityUnavailable, or StoreUnavailable."""
+        if len(token) > _LONGEST:
+            raise _refused("it is not in the form of one")
         whole = sha256(token).digest()
         known = self._known.get(whole)
         if known is not None and known.until > self._clock():
@@ -93,7 +95,7 @@ class Tokens:
         return caller
 
     async def _checked(self, token: bytes) -> Mapping[str, Any]:
-        if len(token) > _LONGEST or not _FORM.fullmatch(token):
+        if not _FORM.fullmatch(token):
             raise _refused("it is not in the form of one")
         header = _header(token)
         algorithm, kid = header.get("alg"), header.get("kid")

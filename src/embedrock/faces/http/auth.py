@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _TRIES: Final = 20  # wrong keys a minute from one network
 _NETWORKS: Final = 10_000
+_LONGEST: Final = 8192  # of a key, or a token; more is not even digested
 _TOKEN: Final = b"eyJ"  # how every token begins, since it is JSON
 _ACCOUNTS_KEY: Final = b"Bearer " + PREFIX.encode()
 
@@ -86,7 +87,7 @@ def _sent(request: Request, *, azure: bool) -> bytes:
     if not sent:
         raise Unauthenticated("No API key was sent. Send it as 'Authorization: Bearer <key>'.")
     scheme, _, key = sent[0].partition(b" ")
-    if len(sent) > 1 or scheme.lower() != b"bearer":
+    if len(sent) > 1 or scheme.lower() != b"bearer" or len(key) > _LONGEST:
         raise wrong()
     return key
 
@@ -105,6 +106,8 @@ def _network(client: str) -> str | None:
         address = ipaddress.ip_address(client)
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # as a socket for both kinds tells it; those of all the world are one network
     if address.is_loopback:
         return None
     return str(ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False))

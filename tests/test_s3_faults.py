@@ -104,6 +104,26 @@ def test_staging_that_does_not_get_through_leaves_nothing(
     assert left(own_bucket) == (0, 0)
 
 
+def test_answer_does_not_wait_for_a_removal_that_hangs(
+    start_gateway: StartGateway, emulator: Emulator, large: str
+) -> None:
+    gateway = start_gateway(
+        AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url,
+        AWS_ENDPOINT_URL_S3=emulator.url,
+        AWS_S3_REGIONAL_BUCKETS=json.dumps({"us-east-1": BUCKET}),
+    )
+    emulator.fault("hang", p=1.0, n=1, match={"op": "DeleteObject"})
+    begun = time.monotonic()
+
+    answer = gateway.embed({"model": NOVA, "input": [large], "dimensions": 256})
+
+    assert len(answer.vectors()) == 1
+    assert emulator.fired() == 1
+    assert time.monotonic() - begun < 20
+    gateway.process.kill()  # it would go on removing in the next test
+    gateway.wait()
+
+
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [
@@ -184,22 +204,25 @@ def test_object_that_cannot_be_read_is_told_by_its_index(
     assert emulator.bodies() == []
 
 
+@pytest.mark.parametrize(("op", "there"), [("UploadPart", (0, 1)), ("InvokeModel", (1, 0)), ("DeleteObject", (1, 0))])
 async def test_what_a_killed_gateway_leaves_is_swept(
-    start_gateway: StartGateway, emulator: Emulator, own_bucket: Any, large: str
+    start_gateway: StartGateway, emulator: Emulator, own_bucket: Any, large: str, op: str, there: tuple[int, int]
 ) -> None:
+    """In an upload, while the model reads what was uploaded, and before that is removed."""
     gateway = start_gateway(
         AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url,
         AWS_ENDPOINT_URL_S3=emulator.url,
         AWS_S3_REGIONAL_BUCKETS=json.dumps({"us-east-1": BUCKET}),
     )
-    emulator.fault("hang", p=1.0, match={"op": "InvokeModel", "model": NOVA})
+    emulator.fault("hang", p=1.0, match={"op": op})
     with gateway.asked({"model": NOVA, "input": [large]}):
         give_up = time.monotonic() + 30
         while not emulator.fired():
-            assert time.monotonic() < give_up  # each look is a request: the picture is there once the model is asked
+            assert time.monotonic() < give_up
         gateway.process.kill()
         gateway.wait()
-    assert left(own_bucket) == (1, 0)
+    assert left(own_bucket) == there
+    assert emulator.request("DELETE", "/_emulator/faults").status == 200
     s3 = S3(
         "us-east-1",
         emulator.url,

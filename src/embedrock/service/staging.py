@@ -27,6 +27,7 @@ OWN: Final = "embedrock"
 FOLDER: Final = f"{OWN}/staged"
 _LANES: Final = 4
 _REMOVE_S: Final = 30.0
+_WAITED_S: Final = 2.0  # by an answer for the removal
 _PIECE_CHARS: Final = 4 * 1024 * 1024  # of base64 or text, a multiple of four
 
 
@@ -93,7 +94,7 @@ class Staging:
         task = asyncio.create_task(remove())
         self._removing.add(task)
         task.add_done_callback(self._removing.discard)
-        await asyncio.shield(task)  # it goes on when the caller hangs up now
+        await asyncio.wait({task}, timeout=_WAITED_S)  # then, or when the caller hangs up, it goes on without us
 
 
 async def upload(s3: S3, stem: str, item: str | Media) -> S3Object:

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from openai import OpenAI
@@ -39,11 +40,13 @@ def main() -> None:
     """Run the demo; exit with 1 when the gateway does not start."""
     command = [str(Path(sys.executable).with_name("embedrock")), "serve", "--emulator", "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "EMBEDROCK_"))}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as gateway:  # noqa: S603
-        try:
-            demonstrate(gateway)
-        finally:
-            gateway.terminate()
+    with TemporaryDirectory(prefix="embedrock-demo-") as data:
+        environment["EMBEDROCK_DATABASE_URL"] = f"sqlite:///{data}/demo.db"  # not yours, where there may be keys
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as gateway:  # noqa: S603
+            try:
+                demonstrate(gateway)
+            finally:
+                gateway.terminate()
 
 
 def demonstrate(gateway: subprocess.Popen[str]) -> None:

@@ -10,6 +10,7 @@ import http.client
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -48,7 +49,16 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)  # jobs whose vectors are not those of their text
 
 
-def run(start: StartGateway, emulator: Emulator, directory: Path, *, jobs: int, kills: int, seed: int) -> Outcome:
+def run(
+    start: StartGateway,
+    emulator: Emulator,
+    directory: Path,
+    *,
+    jobs: int,
+    kills: int,
+    seed: int,
+    points: Sequence[str] = POINTS,
+) -> Outcome:
     """Send `jobs` in a request a life, kill each life at the next point, and let the last one bring all to an end."""
     assert emulator.request("POST", "/_emulator/async", b'{"duration_s": 0.05}').status == 200
     site = directory / "site"
@@ -59,7 +69,7 @@ def run(start: StartGateway, emulator: Emulator, directory: Path, *, jobs: int, 
     outcome = Outcome()
     share = jobs // kills
     for life in range(kills):
-        point = POINTS[life % len(POINTS)]
+        point = points[life % len(points)]
         nth = random.randint(1, 2 if "upload" in point else 3)  # of two uploads, three requests, or more steps
         gateway = _start(start, emulator, directory, KILL_AT=f"{point}:{nth}", PYTHONPATH=str(site))
         # Three requests, for the points that each passes once; Nova reads from S3 only, so its are uploaded.

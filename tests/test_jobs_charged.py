@@ -11,8 +11,6 @@ from tests.account_books import Books
 from tests.job_files import wav_uri
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import Emulator, Gateway, StartGateway
 
 MARENGO_3 = "twelvelabs.marengo-embed-3-0-v1:0"
@@ -22,17 +20,18 @@ DEADLINE_S = 60.0
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Books:
-    books = Books(f"sqlite:///{tmp_path / 'jobs.db'}")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """The books of a database that these tests share; each makes accounts of its own."""
+    directory = tmp_path_factory.getbasetemp() / "charged-jobs"
+    directory.mkdir(exist_ok=True)
+    books = Books(f"sqlite:///{directory / 'jobs.db'}")
     books.make()
     return books
 
 
 @pytest.fixture
-def gateway(start_gateway: StartGateway, emulator: Emulator, books: Books) -> Gateway:
-    return start_gateway(
-        AWS_ENDPOINT_URL_BEDROCK_RUNTIME=emulator.url,
-        AWS_ENDPOINT_URL_S3=emulator.url,
+def gateway(gateway_with: StartGateway, books: Books) -> Gateway:
+    return gateway_with(
         AWS_S3_REGIONAL_BUCKETS='{"us-east-1": "embedrock-emulator"}',
         EMBEDROCK_API_KEY="operator",
         **books.environ,

@@ -158,8 +158,8 @@ def test_waiting_is_named_where_it_helps_and_only_there(cls: type[EmbedrockError
 def test_what_the_caller_or_the_operator_must_mend_is_hopeless_and_nothing_else_is(cls: type[EmbedrockError]) -> None:
     callers = 400 <= cls.status < 500 and cls.status != 429 and cls is not errors.IdempotencyInProgress
 
-    # A job that failed is charged, and would be again.
-    assert cls.hopeless is (callers or cls in (errors.UpstreamAuthFailed, errors.JobFailed))
+    # A job is charged also when it failed, or nobody waited for its end; another would be again.
+    assert cls.hopeless is (callers or cls in (errors.UpstreamAuthFailed, errors.JobFailed, errors.JobUnfinished))
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -142,6 +142,7 @@ def test_a_job_that_never_ends_ends_with_the_request(shared: Gateway, emulator: 
     answer = shared.embed(OF_NOVA, {"x-request-timeout-ms": "1200"})
 
     assert failure(answer) == (504, "upstream_timeout")
+    assert answer.headers["x-should-retry"] == "false", "it would start another job"
     assert emulator.fired() == 1
     assert is_tidy(media_bucket)
 

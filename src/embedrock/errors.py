@@ -37,6 +37,7 @@
     │   ├── UpstreamQuota       503  a service quota that waiting does not lift
     │   └── UpstreamAuthFailed  503  the gateway's own credentials: never a 401 to the caller
     └── UpstreamTimeout         504  the deadline passed
+        └── JobUnfinished       504  the deadline passed while a job runs, which is charged nonetheless
 
 Status, type and code live on the class. Codes are a closed list; clients match on status, type, code and param,
 never on the message. A message never holds an input, a vector, a key, an ARN or a stack trace.
@@ -360,3 +361,9 @@ class UpstreamTimeout(EmbedrockError):
 
     status = 504
     code = "upstream_timeout"
+
+
+class JobUnfinished(UpstreamTimeout):
+    """The request's deadline passed before a job ended. It goes on and is charged; so would be another."""
+
+    hopeless = True

@@ -19,6 +19,7 @@ from embedrock.errors import (
     EmbedrockError,
     InvalidUpstream,
     JobFailed,
+    JobUnfinished,
     S3NotFound,
     Unavailable,
     UpstreamQuota,
@@ -160,18 +161,18 @@ class JobRunner:
         )
 
     async def follow(self, way: Way, arn: str, deadline: float) -> Invocation:
-        """Return how a job ended. Raises UpstreamTimeout when it has not by the deadline."""
+        """Return how a job ended. Raises JobUnfinished when it has not by the deadline."""
         begun = time.monotonic()
         pause = _FIRST_LOOK_S
         while True:
             rest_s = deadline - time.monotonic()
             if rest_s <= 0:
-                raise UpstreamTimeout("The job did not end within the request's time; 'background' gives it more.")
+                raise JobUnfinished("The job did not end within the request's time; 'background' gives it more.")
             await asyncio.sleep(min(_spread(pause), rest_s))
             pause = min(pause * _GROWTH, _LONGEST_S)
             try:
                 invocation = await self.look(way, arn, deadline)
-            except (UpstreamThrottled, Unavailable):
+            except (UpstreamThrottled, UpstreamTimeout, Unavailable):
                 continue  # the job goes on, whether we can look or not
             except BadRequest:
                 if time.monotonic() > begun + _UNKNOWN_S:

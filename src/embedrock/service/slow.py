@@ -110,8 +110,8 @@ class Slow:
         if invocation.state == "failed":
             raise failed(invocation)
         found = await runner.collect(place.s3, jobs, invocation.folder, work.deadline)
+        self._count(work, position, place, found)  # Bedrock bills it, also when a part of it failed
         check_whole(found)
-        self._count(work, position, place, found)
         return found
 
     def _count(self, work: Work[V], position: int, place: Place, found: Found) -> None:

@@ -18,6 +18,7 @@ from embedrock.errors import (
     InternalError,
     InvalidUpstream,
     JobFailed,
+    JobUnfinished,
     MethodNotAllowed,
     ModelAccessDenied,
     ModelNotFound,
@@ -344,4 +345,10 @@ DOCUMENTED: Final = (
         "see to the gateway's credentials",
     ),
     Documented(UpstreamTimeout, "upstream_timeout", "the deadline passed", "try again, or send less at once"),
+    Documented(
+        JobUnfinished,
+        "upstream_timeout",
+        "the deadline passed while a job of Bedrock's runs, which is charged all the same",
+        "give it more time, or send it in the background",
+    ),
 )

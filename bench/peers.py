@@ -71,6 +71,7 @@ def child_env(extra: Mapping[str, str], folder: Path) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "AKIABENCHBENCHBENCH0",
         "AWS_SECRET_ACCESS_KEY": "benchmark-dummy",
         "AWS_REGION": "us-east-1",
+        "XDG_DATA_HOME": str(folder / "data"),  # where there are no keys
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": str(folder / "no-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-credentials"),

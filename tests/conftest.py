@@ -606,9 +606,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path / 'embedrock.db'}"
         return
     url: str = request.getfixturevalue("postgres_url")
+
+    def empty() -> None:
+        with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {url.rpartition('=')[2]} CASCADE")
+
+    empty()  # a module's gateway may have used it before
     yield url
-    with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA IF EXISTS {url.rpartition('=')[2]} CASCADE")
+    empty()
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,19 @@ def test_keys_are_made_listed_rotated_and_revoked(run: Run) -> None:
     assert table.splitlines()[0].split() == ["id", "account", "name", "key", "state", "created", "expires", "may"]
 
 
+def test_all_keys_of_an_account_are_revoked_at_once(run: Run) -> None:
+    keys = [made(run("accounts", "create", name, "--key", "--json"))["key"] for name in ("leaves", "stays")]
+    made(run("keys", "create", "--account", "leaves", "--json"))
+
+    assert out(run("keys", "revoke", "--account", "leaves")) == "2 keys of leaves are revoked.\n"
+    assert out(run("keys", "revoke", "--account", "leaves")) == "0 keys of leaves are revoked.\n"
+    active = [row["id"] for row in made(run("keys", "list", "--json")) if row["state"] == "active"]
+    assert active == [keys[1]["id"]]
+    check_failed(run("keys", "revoke"), 2, "which")
+    check_failed(run("keys", "revoke", keys[1]["id"], "--account", "stays"), 2, "which")
+    check_failed(run("keys", "revoke", "--account", "nobody"), 1, "no account")
+
+
 def test_everything_a_key_may_is_kept(run: Run) -> None:
     out(run("accounts", "create", "team"))
     options: dict[str, str] = {
@@ -191,8 +204,9 @@ def test_empty_lists_say_how_to_begin(run: Run) -> None:
     assert "keys create" in out(run("keys", "list"))
 
 
-def test_keys_in_postgresql_need_a_secret_that_replicas_share(run_embedrock: RunEmbedrock, postgres_url: str) -> None:
-    here = {"EMBEDROCK_DATABASE_URL": postgres_url}
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_keys_in_postgresql_need_a_secret_that_replicas_share(run_embedrock: RunEmbedrock, database_url: str) -> None:
+    here = {"EMBEDROCK_DATABASE_URL": database_url}
     ended = run_embedrock("accounts", "create", "team", "--key", **here)
     check_failed(ended, 1, "EMBEDROCK_KEY_SECRET")
 

@@ -109,6 +109,12 @@ async def revoke(store: Store, key_id: str) -> None:
     await store.write(write)
 
 
+async def revoke_all(store: Store, account: str) -> int:
+    """Make all keys of the account with this name useless, and return how many were not. Raises NotFound."""
+    now = now_us()
+    return await store.write(lambda tx: keys.revoke_all(tx, _account(tx, account).id, now))
+
+
 def now_us() -> int:
     """Return the time in microseconds since 1970."""
     return time.time_ns() // 1000

@@ -81,6 +81,12 @@ def revoke(tx: Tx, key_id: str, now: int) -> None:
     tx.execute("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, key_id)
 
 
+def revoke_all(tx: Tx, account: str, now: int) -> int:
+    """Make all keys of an account useless from now on, and return how many were not."""
+    ended = "UPDATE api_keys SET revoked_at = ? WHERE account = ? AND revoked_at IS NULL RETURNING id"
+    return len(tx.execute(ended, now, account))
+
+
 def expire(tx: Tx, key_id: str, at: int) -> None:
     """Let a key end at a time, unless it ends before."""
     tx.execute(

@@ -137,13 +137,21 @@ def keys_rotate(
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key, by its id.")], config: ConfigFile = None
+    key_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The key, by its id.")] = None,
+    account: Annotated[str | None, typer.Option(help="All keys of this account.")] = None,
+    config: ConfigFile = None,
 ) -> None:
-    """Make a key useless, on every replica within seconds."""
+    """Make a key, or all of an account, useless; on every replica within seconds."""
     from embedrock.service import issuing
 
-    with_store(config, lambda store, _: issuing.revoke(store, key_id))
-    print(f"Key {key_id} is revoked.")
+    if (key_id is None) == (account is None):
+        raise UsageError("Say which: the ID of a key, or --account.")
+    if account is not None:
+        count = with_store(config, lambda store, _: issuing.revoke_all(store, account))
+        print(f"{count} keys of {account} are revoked.")
+    elif key_id is not None:
+        with_store(config, lambda store, _: issuing.revoke(store, key_id))
+        print(f"Key {key_id} is revoked.")
 
 
 def _tell(key_id: str, token: str, *, as_json: bool) -> None:

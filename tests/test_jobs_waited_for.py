@@ -117,6 +117,23 @@ def test_nova_cuts_text_that_is_longer_than_a_call_takes(gateway: Gateway, emula
     assert len(started(emulator)) == 2
 
 
+def test_a_clip_that_a_call_refuses_as_too_long_goes_as_a_job(gateway: Gateway, emulator: Emulator) -> None:
+    """Nobody looks into it before: how long it is, Bedrock says."""
+    answer = gateway.embed({"model": NOVA, "input": ["a", wav_uri(40), wav_uri(3)], "dimensions": 256})
+
+    items = answer.items()
+    assert [item["index"] for item in items] == [0, *[1] * 8, 2]
+    assert items[8]["segment"] == {"start_sec": 35.0, "end_sec": 40.0}
+    assert len(started(emulator)) == 1
+
+
+def test_a_clip_that_is_to_have_one_vector_is_refused_when_it_is_too_long(gateway: Gateway, emulator: Emulator) -> None:
+    answer = gateway.embed({"model": NOVA, "input": wav_uri(40), "segmentation": False})
+
+    assert answer.refusal() == ("input", None)
+    assert started(emulator) == []
+
+
 def test_objects_in_s3_go_to_the_job_by_their_names(gateway: Gateway, emulator: Emulator, media_bucket: Any) -> None:
     sound = wav(9)
     media_bucket.put_object(Bucket="media", Key="a/sound.wav", Body=sound)

@@ -48,6 +48,7 @@ class Jobs:
 
     `inline`: kinds of input that may be in the body; all others have to be in S3.
     `is_slow`: whether an item needs a job, by what it is and what is asked for.
+    `may_be_slow`: whether one that does not seem to need a job may turn out to, when Bedrock refuses it.
     `first_file`: in the folder of a job that is through.
     """
 
@@ -57,3 +58,4 @@ class Jobs:
     first_file: str
     name_files: NameFiles
     read: ReadFiles
+    may_be_slow: Callable[[Item, Wanted], bool] = lambda item, wanted: False  # noqa: ARG005

@@ -84,6 +84,16 @@ def is_slow(spec: ModelSpec, item: Item, wanted: Wanted) -> bool:
     return most is not None and item.size > most
 
 
+def may_be_slow(item: Item, wanted: Wanted) -> bool:
+    """Return whether `item` is sound or film, which a call takes up to 30 seconds of: nobody here knows how long it is.
+
+    Who says that there are to be no segments gets Bedrock's refusal.
+    """
+    values = wanted.values
+    told = values.get("segmentation") is False or values.get("task_type") == "SINGLE_EMBEDDING"
+    return kind_of(item) in ("audio", "video") and not told
+
+
 def _refuse_lengths(values: Mapping[str, Any]) -> None:
     for name in ("duration_seconds", "max_length_chars"):
         if name in values:
@@ -189,4 +199,4 @@ def _lines(file: bytes, *, one: bool) -> list[_Line]:
         raise InvalidUpstream("A file of a job's results is cut short, or none of Nova's.") from exc
 
 
-JOBS: Final = Jobs(build_input, frozenset(), is_slow, "segmented-embedding-result.json", name_files, read)
+JOBS: Final = Jobs(build_input, frozenset(), is_slow, "segmented-embedding-result.json", name_files, read, may_be_slow)

@@ -259,7 +259,12 @@ class Embedder:
         )
 
     def _run(self, work: Work[V], slow: Sequence[int]) -> Awaitable[list[V]]:
-        return self._slow.run(work, slow) if slow else self._calls.run(work)
+        jobs = work.family.jobs
+        doubtful: tuple[int, ...] = ()
+        if jobs is not None and not work.inputs.texts_only:
+            asked = enumerate(work.items)
+            doubtful = tuple(at for at, item in asked if at not in slow and jobs.may_be_slow(item, work.wanted))
+        return self._slow.run(work, slow, doubtful) if slow or doubtful else self._calls.run(work)
 
 
 def _once(items: Sequence[Item]) -> tuple[Sequence[Item], Sequence[int] | None, Sequence[int] | None]:

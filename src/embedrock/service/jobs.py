@@ -86,6 +86,10 @@ class JobRunner:
         chosen = next((place for place in places if place.region in self._buckets), target)
         return self.at(chosen.place, chosen.region)
 
+    def has_bucket(self, work: Work[Any]) -> bool:
+        """Return whether jobs of a request have a place for what they read and write."""
+        return work.target.region in self._buckets
+
     def at(self, name: str, region: str) -> Place:
         """Return a place by its name. Raises JobFailed when the gateway no longer calls it."""
         way, s3, bucket = self._ways.of_jobs(name, region), self._s3.get(name), self._buckets.get(region)

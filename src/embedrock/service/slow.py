@@ -12,7 +12,7 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import Final
 
-from embedrock.errors import EmbedrockError
+from embedrock.errors import BadRequest, EmbedrockError
 from embedrock.families.jobs import Found, Jobs
 from embedrock.service.calls import Calls, estimate_tokens
 from embedrock.service.jobs import JobRunner, Place, check_buckets, check_whole, failed
@@ -33,23 +33,34 @@ class Slow:
         self._runner = runner
         self._clearing: set[asyncio.Task[None]] = set()
 
-    async def run(self, work: Work[V], slow: Sequence[int]) -> list[V]:
-        """Return the vectors of all items, in order; `slow`: the positions of those that need a job."""
+    async def run(self, work: Work[V], slow: Sequence[int], doubtful: Sequence[int] = ()) -> list[V]:
+        """Return the vectors of all items, in order.
+
+        `slow`: the positions of those that need a job; `doubtful`: of those that need one if Bedrock refuses them.
+        """
         jobs = work.family.jobs
         if jobs is None:
             raise TypeError("a family without jobs")
-        place = self._runner.place(work)
-        check_buckets(place, work, slow)
-        if work.bill is not None:
-            await work.bill.held()
+        if slow:
+            check_buckets(self._runner.place(work), work, slow)
+            if work.bill is not None:
+                await work.bill.held()
         found: dict[int, list[V]] = {}
         segments: dict[int, Sequence[Segment | None]] = {}
-        quick = [position for position in range(len(work.items)) if position not in set(slow)]
+        quick = [position for position in range(len(work.items)) if position not in {*slow, *doubtful}]
 
         async def run(position: int | None) -> None:
             if position is None:
                 await self._quick(work, quick, found, segments)
                 return
+            if position in doubtful:
+                try:
+                    await self._quick(work, [position], found, segments)
+                    return
+                except BadRequest as exc:
+                    if type(exc) is not BadRequest or exc.code is not None or not self._runner.has_bucket(work):
+                        raise
+            place = self._runner.place(work)
             try:
                 result = await self._job(work, jobs, position, place)
             except EmbedrockError as exc:
@@ -59,7 +70,7 @@ class Slow:
             found[position] = await asyncio.to_thread(_rendered, work, result)
             segments[position] = result.segments
 
-        await in_lanes([*([None] if quick else []), *slow], _LANES, run)
+        await in_lanes([*([None] if quick else []), *slow, *doubtful], _LANES, run)
         work.segments = segments
         return [vector for position in range(len(work.items)) for vector in found[position]]
 
@@ -79,7 +90,7 @@ class Slow:
         work.tokens += part.tokens
         work.reported = work.reported and part.reported
         work.calls += part.calls
-        work.truncated = tuple(positions[number] for number in part.truncated)
+        work.truncated = (*work.truncated, *(positions[number] for number in part.truncated))
         for region in part.regions:
             work.answered(region)
 

@@ -14,7 +14,7 @@ import pytest
 from embedrock.catalog import MODELS, Names, Target
 from embedrock.catalog.prices import Billed
 from embedrock.errors import InsufficientCredits
-from embedrock.service.bill import Bill, Billing, Replay
+from embedrock.service.bill import Bill, Billing, Rates, Replay
 from embedrock.service.callers import Budgets, Caller
 from embedrock.service.ledger import Ledger
 from embedrock.store import Store, Tx, books, open_store
@@ -45,7 +45,7 @@ def target() -> Target:
 
 def bill(ledger: Ledger, **rights: Any) -> Bill:
     caller = Caller(name="root_1", account=ACCOUNT, key="key_1", **rights)
-    return Bill(ledger, f"req_{time.monotonic_ns()}", caller, ACCOUNT, Decimal(10))
+    return Bill(ledger, f"req_{time.monotonic_ns()}", caller, ACCOUNT, Rates(Decimal(10)))
 
 
 def money(tx: Tx) -> tuple[int, int]:

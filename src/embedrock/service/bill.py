@@ -7,10 +7,9 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import NamedTuple
 
-from embedrock.catalog import MODELS, Target
+from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, Rate
 from embedrock.service.callers import Caller
 from embedrock.service.ledger import Ledger, allowed
@@ -18,9 +17,20 @@ from embedrock.store import Store
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held, Outcome
 
 
-@lru_cache
-def _rate(model: str, credits_per_usd: Decimal, usd_per_million_tokens: Decimal | None) -> Rate:
-    return Rate(MODELS[model], credits_per_usd, usd_per_million_tokens)
+class Rates:
+    """What models cost."""
+
+    def __init__(self, credits_per_usd: Decimal) -> None:
+        self._credits_per_usd = credits_per_usd
+        self._found: dict[tuple[str, Decimal | None], Rate] = {}
+
+    def of(self, target: Target) -> Rate:
+        """Return the rate of a model, with the price that an alias has for it."""
+        price = target.alias.usd_per_million_tokens if target.alias else None
+        rate = self._found.get((target.spec.id, price))
+        if rate is None:
+            rate = self._found[target.spec.id, price] = Rate(target.spec, self._credits_per_usd, price)
+        return rate
 
 
 class Replay(Exception):
@@ -41,12 +51,12 @@ class Payer(NamedTuple):
 class Bill:
     """One request of an account's key. What is not settled when the request ends is released by `end`."""
 
-    def __init__(self, ledger: Ledger, request: str, caller: Caller, account: str, credits_per_usd: Decimal) -> None:
+    def __init__(self, ledger: Ledger, request: str, caller: Caller, account: str, rates: Rates) -> None:
         self._ledger = ledger
         self._request = request
         self._caller = caller
         self._account = account
-        self._credits_per_usd = credits_per_usd
+        self._rates = rates
         self._target: Target | None = None
         self._asked: asyncio.Future[Outcome] | None = None
         self._billed = Billed()
@@ -62,7 +72,7 @@ class Bill:
         """Return a bill for a further call of the same request; MCP's tools make several."""
         self._others += 1
         name = f"{self._request}.{self._others}"
-        return Bill(self._ledger, name, self._caller, self._account, self._credits_per_usd)
+        return Bill(self._ledger, name, self._caller, self._account, self._rates)
 
     def claim(self, name: str, body: bytes) -> None:
         """Say the request's idempotency key, and the digest of what it asks."""
@@ -153,11 +163,7 @@ class Bill:
         )
 
     def _cost(self, billed: Billed) -> int:
-        if self._target is None:
-            return 0
-        alias = self._target.alias
-        price = alias.usd_per_million_tokens if alias else None
-        return _rate(self._target.spec.id, self._credits_per_usd, price).micro_credits(billed)
+        return 0 if self._target is None else self._rates.of(self._target).micro_credits(billed)
 
 
 def _seen(answer: asyncio.Future[Charge]) -> None:
@@ -171,7 +177,7 @@ class Billing:
 
     def __init__(self, store: Callable[[], Awaitable[Store]], credits_per_usd: Decimal) -> None:
         self._store = store
-        self._credits_per_usd = credits_per_usd
+        self._rates = Rates(credits_per_usd)
         self._opening = asyncio.Lock()
         self._ledger: Ledger | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -186,7 +192,7 @@ class Billing:
 
     async def bill(self, request: str, caller: Caller, account: str) -> Bill:
         """Return the bill of a request."""
-        return Bill(self._ledger or await self.open(), request, caller, account, self._credits_per_usd)
+        return Bill(self._ledger or await self.open(), request, caller, account, self._rates)
 
     async def close(self) -> None:
         """Write what is to be written, and stop."""

@@ -49,8 +49,7 @@ def only_added_to(sql: str) -> str | None:
 class Session(Tx, Protocol):
     """One connection. Every method may raise Lost, and those within a transaction Again."""
 
-    def begin(self, *, durable: bool = True) -> None:
-        """Begin; what is not `durable` may be lost when the machine stops, not when a process does."""
+    def begin(self) -> None: ...
 
     def mark(self) -> None:
         """Keep what was done so far, whatever `undo` does later."""
@@ -70,8 +69,10 @@ class Session(Tx, Protocol):
 class Engine(Protocol):
     """A database that was named by its URL."""
 
-    def connect(self, *, read_only: bool = False) -> Session:
-        """Return a new connection. Raises Lost."""
+    def connect(self, *, read_only: bool = False, durable: bool = True) -> Session:
+        """Return a new connection. What one that is not `durable` commits may be lost when the machine stops, though
+        not when a process is killed. Raises Lost.
+        """
 
     def create(self, session: Session) -> None:
         """Begin the transaction of the migrations, alone among all processes."""

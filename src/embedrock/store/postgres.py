@@ -26,10 +26,8 @@ _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _CONNECT_S: Final = 5
 _OUTCOME_S: Final = 5.0  # how long the outcome of a commit is asked for after its answer was lost
 _TIMEOUTS: Final = """
-    SET lock_timeout = '500ms'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';
-    SET synchronous_commit = on
+    SET lock_timeout = '500ms'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'
 """
-_NUMBER: Final = "SELECT pg_current_xact_id()::text"
 _AGAIN: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 # Ours are these two; they come when an administrator ends the session, too.
 _LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -90,13 +88,12 @@ class PostgresSession:
         with _translated():
             self._cursor.execute(script)
 
-    def begin(self, *, durable: bool = True) -> None:
+    def begin(self) -> None:
         self._marked = False
         if self._read_only:
             self._all("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             return
-        self._all(f"BEGIN; SET LOCAL synchronous_commit = {'on' if durable else 'off'}; {_NUMBER}")
-        self._cursor.nextset()
+        self._all("BEGIN; SELECT pg_current_xact_id()::text")
         self._cursor.nextset()
         [(self._transaction,)] = self._cursor.fetchall()
 
@@ -139,12 +136,13 @@ class Postgres:
         except psycopg.ProgrammingError:
             raise ConfigError("the database's URL is not one that PostgreSQL understands") from None
 
-    def connect(self, *, read_only: bool = False) -> Session:
+    def connect(self, *, read_only: bool = False, durable: bool = True) -> Session:
         with _translated():
             connection = psycopg.connect(self._url, autocommit=True, connect_timeout=_CONNECT_S)
         try:
             with _translated():
                 connection.execute(_TIMEOUTS)
+                connection.execute(f"SET synchronous_commit = {'on' if durable else 'off'}")
                 if self._schema:
                     connection.execute(f"SET search_path = {self._schema}")
         except BaseException:

@@ -59,7 +59,6 @@ class SqliteSession:
         self._run = connection.execute
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._marked = False
-        self._durable = True
 
     def execute(self, sql: str, *params: Param) -> list[tuple[Any, ...]]:
         with _translated():
@@ -69,11 +68,8 @@ class SqliteSession:
         with _translated():
             return self._connection.executemany(sql, params).fetchall()
 
-    def begin(self, *, durable: bool = True) -> None:
+    def begin(self) -> None:
         self._marked = False
-        if durable is not self._durable:
-            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._durable = durable
         self.execute(self._begin)
 
     def mark(self) -> None:
@@ -106,11 +102,13 @@ class Sqlite:
             )
         self._path = path.absolute()
 
-    def connect(self, *, read_only: bool = False) -> Session:
+    def connect(self, *, read_only: bool = False, durable: bool = True) -> Session:
         try:
             connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX)
             connection.set_busy_timeout(_BUSY_MS)
             connection.execute("PRAGMA query_only = ON" if read_only else _PRAGMAS).fetchall()
+            if not durable:
+                connection.execute("PRAGMA synchronous = NORMAL").fetchall()
         except apsw.Error as exc:
             raise Lost(f"{self._path}: {exc}") from exc
         return SqliteSession(connection, read_only=read_only)

@@ -38,7 +38,7 @@ class Writer:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._session: Session | None = None
+        self._sessions: dict[bool, Session] = {}  # for what has to be durable, and for what has not
         self._thread = threading.Thread(target=self._work, name="embedrock-store-writer", daemon=True)
         self._thread.start()
 
@@ -59,7 +59,8 @@ class Writer:
             works, stopping = self._take()
             if works:
                 self._loop.call_soon_threadsafe(_tell, self._commit(works))
-        self._drop()
+        for session in self._sessions.values():
+            session.close()
 
     def _take(self) -> tuple[list[_Work], bool]:
         """Wait for something to do; return all there is, and whether it is the last."""
@@ -77,39 +78,43 @@ class Writer:
 
     def _commit(self, works: list[_Work]) -> list[_Outcome]:
         """Return what became of each work; those that succeeded are durable."""
+        durable = any(work.durable for work in works)
         until = time.monotonic() + _PATIENCE_S
         connects = 0
         while True:
+            session = self._sessions.get(durable)
             try:
-                if self._session is None:
+                if session is None:
                     connects += 1
-                    self._session = self._engine.connect()
-                self._session.begin(durable=any(work.durable for work in works))
-                outcomes = [_run(self._session, work) for work in works]
-                self._session.commit()
+                    session = self._sessions[durable] = self._engine.connect(durable=durable)
+                session.begin()
+                outcomes = _run_all(session, works)
+                session.commit()
                 self.commits += 1
                 return outcomes
             except Again as exc:
-                self._undo()
+                if session is not None:
+                    session.rollback()
                 if time.monotonic() > until:
                     return _failed(works, exc)
                 time.sleep(random.uniform(0.001, 0.02))  # noqa: S311  # so that two do not meet again at once
             except Lost as exc:
-                self._drop()
+                if session is not None:
+                    session.close()
+                    del self._sessions[durable]
                 if connects == _CONNECTS:
                     return _failed(works, exc)
             except BaseException as exc:
-                self._undo()
+                if session is not None:
+                    session.rollback()
                 return [_Outcome(work.answer, None, exc) for work in works]
 
-    def _undo(self) -> None:
-        if self._session:
-            self._session.rollback()
 
-    def _drop(self) -> None:
-        if self._session:
-            self._session.close()
-            self._session = None
+def _run_all(session: Session, works: list[_Work]) -> list[_Outcome]:
+    """Return what became of each work, within the transaction; one that is alone raises what it raises."""
+    if len(works) == 1:
+        return [_Outcome(works[0].answer, works[0].run(session), None)]
+    return [_run(session, work) for work in works]
 
 
 def _run(session: Session, work: _Work) -> _Outcome:

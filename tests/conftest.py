@@ -586,7 +586,7 @@ def require_services() -> bool:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A schema of the PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL, gone after the run."""
+    """A schema of the PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL, gone after the run, as is each that begins like it."""
     schema = f"embedrock_test_{uuid.uuid4().hex}"
     try:
         connection = psycopg.connect(_POSTGRES_URL, autocommit=True, connect_timeout=5)
@@ -596,7 +596,11 @@ def postgres_url() -> Iterator[str]:
         pytest.skip("no PostgreSQL at EMBEDROCK_TEST_POSTGRES_URL: what needs it is NOT tested")
     with connection:
         yield f"{_POSTGRES_URL}?schema={schema}"
-        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        made = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [schema]
+        ).fetchall()
+        for (name,) in made:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

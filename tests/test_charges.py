@@ -58,7 +58,7 @@ def charged(
     if request.param == "sqlite":
         books = Books(f"sqlite:///{tmp_path_factory.mktemp('books') / 'embedrock.db'}")
     else:
-        books = Books(request.getfixturevalue("postgres_url"))
+        books = Books(f"{request.getfixturevalue('postgres_url')}_charges")  # keys in it are nobody else's
     books.make()
     return Charged(gateway_with(EMBEDROCK_API_KEY="operator", EMBEDROCK_MCP="true", **books.environ), books)
 

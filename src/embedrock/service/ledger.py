@@ -115,6 +115,8 @@ class Ledger:
                     await self.reconcile()
             except StoreUnavailable as exc:
                 _log.warning("%s: %s", exc.code, exc.explained())
+            except Exception as exc:  # holds that nobody renews would end while their requests go on
+                _log.error("ledger: unexpected %s", type(exc).__name__)
             beats += 1
             await asyncio.sleep(_BEAT_S)
 

@@ -236,6 +236,29 @@ def test_a_folder_for_results_lies_where_callers_may_write(gateway_with: StartGa
     assert emulator.journal() == []
 
 
+@pytest.mark.parametrize("place", ["s3://media", "s3://media/", "s3://media/sound.wav"])
+def test_results_are_not_put_into_the_root_of_a_bucket_or_over_an_input(
+    gateway: Gateway, emulator: Emulator, place: str
+) -> None:
+    body = {"model": MARENGO_3, "input": ["a", "s3://media/sound.wav"], "output_s3_uri": place}
+
+    assert gateway.embed(body).refusal() == ("output_s3_uri", "invalid_output_location")
+    assert gateway.embed(body | {"background": True}).refusal() == ("output_s3_uri", "invalid_output_location")
+    assert emulator.journal() == []
+
+
+@pytest.mark.parametrize(
+    "members", [{"bucketOwner": "123456789012"}, {"kmsKeyId": "alias/x"}, {"tags": [{"key": "a", "value": "b"}]}]
+)
+def test_whose_bucket_it_is_and_how_it_is_locked_is_the_operators_to_say(
+    gateway: Gateway, emulator: Emulator, members: dict[str, Any]
+) -> None:
+    body = {"model": MARENGO_3, "input": wav_uri(1), "output_s3_uri": "s3://media/out", **members}
+
+    assert gateway.embed(body).refusal() == (next(iter(members)), "unsupported_parameter")
+    assert emulator.journal() == []
+
+
 @pytest.mark.parametrize(
     ("members", "param"),
     [

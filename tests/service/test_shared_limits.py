@@ -318,3 +318,38 @@ async def test_answer_to_a_caller_who_hung_up_is_nobody_elses(server: Server) ->
         assert admission.requests.remaining <= 1000 - number - 1 + 20
         admission.leave()
     await replicas.close()
+
+
+async def test_seats_left_while_redis_was_away_are_given_back_when_it_is_there(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hiccup must not lock a key out until its seats end by themselves."""
+    monkeypatch.setattr(shared_limits, "_AWAY_S", 0.05)
+    replicas = Replicas(server.url, 2, timeout_s=0.5)
+    limits = Limits(concurrency=2)
+    inside = [await replicas.enter(0, limits) for _ in range(2)]
+    with pytest.raises(RateLimited, match="under way"):
+        await replicas.enter(1, limits)
+    server.signal(signal.SIGSTOP)
+    assert await replicas.shared[0].enter(f"{replicas.name} other", limits, "request") is None, "it hangs"
+    for admission in inside:
+        admission.leave()
+    server.signal(signal.SIGCONT)
+    await replicas.settled()
+
+    again = [await replicas.enter(1, limits) for _ in range(2)]
+    assert len(again) == 2
+    await replicas.close()
+
+
+async def test_closing_waits_only_so_long_for_a_redis_that_stays_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_limits, "_CLOSE_S", 0.05)
+    replicas = Replicas(server.url, 1, timeout_s=0.5)
+    inside = await replicas.enter(0, Limits(concurrency=1))
+    server.signal(signal.SIGSTOP)
+    inside.leave()
+    async with asyncio.timeout(10):
+        await replicas.close()
+    server.signal(signal.SIGCONT)

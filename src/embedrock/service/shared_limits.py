@@ -23,6 +23,7 @@ from embedrock.telemetry import LOGGER
 
 TIMEOUT_S: Final = 0.025
 _AWAY_S: Final = 1.0  # before it is tried again
+_CLOSE_S: Final = 1.0  # for what is still to be given back
 _CONNECTIONS: Final = 32
 _MINUTE_US: Final = 60_000_000
 
@@ -103,6 +104,9 @@ class SharedLimits:
         self._away_until = 0.0
         self._is_away = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._seats: set[str] = set()  # of requests that asked for one, whether they know that they got it or not
+        self._left: list[tuple[str, str]] = []  # seats to be given back, and whose they are
+        self._returning = False
 
     def warm(self) -> None:
         """Connect, and bring the script there, in a moment: no request has to wait for that."""
@@ -110,7 +114,12 @@ class SharedLimits:
 
     async def enter(self, name: str, limits: Limits, request: str) -> Taken | None:
         """Take a seat and a request, while some tokens are left; None: the server is away."""
-        return await self._run(name, limits, request, requests=1, tokens_needed=1)
+        if limits.concurrency and not self._is_resting():
+            self._seats.add(request)
+        taken = await self._run(name, limits, request, requests=1, tokens_needed=1)
+        if taken is not None and taken.refused is not None:
+            self._seats.discard(request)
+        return taken
 
     async def spend(self, name: str, limits: Limits, tokens: int) -> Taken | None:
         """Take tokens; None: the server is away."""
@@ -122,13 +131,21 @@ class SharedLimits:
             self._soon(self._run(name, Limits(tokens=limits.tokens), "", tokens=tokens, force=True))
 
     def leave(self, name: str, request: str) -> None:
-        """Give a seat back, in a moment."""
-        self._soon(self._unseat(name, request))
+        """Give a seat back, in a moment; or, while the server is away, as soon as it is there again."""
+        if request in self._seats:
+            self._seats.remove(request)
+            self._left.append((name, request))
+            if not self._returning:
+                self._returning = True
+                self._soon(self._return())
 
     async def close(self) -> None:
-        """Finish what is to be given back, and let go of the server."""
+        """Finish what is to be given back, unless the server stays away, and let go of it."""
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._redis.aclose(close_connection_pool=True)
 
     async def _warmed(self) -> None:
@@ -137,13 +154,28 @@ class SharedLimits:
         except (RedisError, OSError) as exc:
             self._failed(exc)
 
-    async def _unseat(self, name: str, request: str) -> None:
-        if self._away_until > time.monotonic():
-            return
+    async def _return(self) -> None:
+        """Give back all seats that were left, and those that are left meanwhile."""
         try:
-            await self._redis.zrem(_keys(name)[0], request)
-        except (RedisError, OSError) as exc:
-            self._failed(exc)
+            while self._left:
+                if (rest := self._away_until - time.monotonic()) > 0:
+                    await asyncio.sleep(rest)
+                    continue
+                left, self._left = self._left, []
+                try:
+                    async with asyncio.timeout(self._timeout_s), self._redis.pipeline(transaction=False) as commands:
+                        for name, request in left:
+                            commands.zrem(_keys(name)[0], request)
+                        await commands.execute()
+                except (RedisError, OSError) as exc:
+                    self._left += left
+                    self._failed(exc)
+        finally:
+            self._returning = False
+
+    def _is_resting(self) -> bool:
+        """Return whether it was away a moment ago."""
+        return self._away_until > time.monotonic()
 
     async def _run(
         self,
@@ -156,7 +188,7 @@ class SharedLimits:
         tokens_needed: int = 0,
         force: bool = False,
     ) -> Taken | None:
-        if self._away_until > time.monotonic():
+        if self._is_resting():
             return None
         of_requests = (limits.requests or 0, requests, requests)
         of_tokens = (limits.tokens or 0, tokens, max(tokens, tokens_needed))

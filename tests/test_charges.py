@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -340,6 +341,16 @@ def test_request_whose_first_is_under_way_is_told_to_wait(charged: Charged, emul
     assert second.headers["retry-after"] == "1"
     assert charged.post(key, body, idempotency_key="k-1").status == 200
     assert len(charged.books.entries("team")) == 1
+
+
+def test_requests_at_once_with_one_idempotency_key_are_charged_once(charged: Charged, emulator: Emulator) -> None:
+    key = charged.books.account("team", RICH)
+    sent = [({"model": TITAN, "input": f"text {n}"}, f"k-{n}") for n in range(10) for _ in range(4)]
+    with ThreadPoolExecutor(len(sent)) as pool:
+        answers = list(pool.map(lambda one: charged.post(key, one[0], idempotency_key=one[1]), sent))
+
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert len(charged.books.entries("team")) == len(emulator.journal()) == 10
 
 
 def test_failed_request_may_be_sent_again_with_its_idempotency_key(charged: Charged, emulator: Emulator) -> None:

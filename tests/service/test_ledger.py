@@ -236,6 +236,30 @@ async def test_answer_is_replayed_for_its_idempotency_key_and_charged_once(store
     assert await store.read(money) == (10, 3, 0)
 
 
+async def test_of_requests_at_once_with_one_idempotency_key_one_is_made(store: Store, ledger: Ledger) -> None:
+    await give(store, 100)
+    outcomes = await asyncio.gather(*(ledger.ask(f"r{n}", ACCOUNT, 3, claim=claim()) for n in range(8)))
+
+    assert outcomes == [Held(), *[Claimed()] * 7]
+    await ledger.close(answered("r0", 3, claim="key-1"))
+    assert await store.read(money) == (100, 3, 0)
+
+
+async def test_of_requests_at_once_whose_first_had_died_one_is_made(store: Store, ledger: Ledger) -> None:
+    await give(store, 100)
+    await ledger.hold("r0", ACCOUNT, 3, claim=claim())
+    await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US))
+    other = claim(body=b"other")
+    asks = [ledger.ask(f"r{n}", ACCOUNT, 3, claim=claim()) for n in range(1, 4)]
+
+    assert await asyncio.gather(*asks, ledger.ask("r4", ACCOUNT, 3, claim=other)) == [
+        Held(),
+        Claimed(),
+        Claimed(),
+        Claimed(other=True),
+    ]
+
+
 async def test_request_that_came_to_nothing_may_be_sent_again_with_its_key(store: Store, ledger: Ledger) -> None:
     await give(store, 3)
     with pytest.raises(InsufficientCredits):

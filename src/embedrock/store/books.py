@@ -10,7 +10,7 @@ for one another, but never in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
@@ -127,7 +127,7 @@ class _Hold(NamedTuple):
 
 def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tuple[list[Charge], list[Outcome]]:
     """Close requests, and then hold what others ask for; return what became of each."""
-    claimed = {ask.request: _claim(tx, ask, ask.claim, now) for ask in sorted(asks) if ask.claim}
+    claimed = _claim_all(tx, asks, now)
     hopeful = [ask for ask in asks if not isinstance(claimed.get(ask.request), Claimed)]
     holds = _take(tx, sorted(close.request for close in closes))
     accounts = _lock_accounts(
@@ -226,8 +226,23 @@ def freeze(tx: Tx, accounts: Iterable[str]) -> None:
     tx.execute_many("UPDATE accounts SET frozen = 1 WHERE id = ?", [(account,) for account in sorted(accounts)])
 
 
-def _claim(tx: Tx, ask: Ask, claim: Claim, now: int) -> Outcome | None:
-    """Make the idempotency key the request's. Return what stands in the way, or Held when only its charge does."""
+def _claim_all(tx: Tx, asks: Sequence[Ask], now: int) -> dict[str, Outcome | None]:
+    """Make idempotency keys those of the requests that bring them, of several with the same the first's."""
+    owners: set[str] = set()  # none of them has its hold yet
+    claimed: dict[str, Outcome | None] = {}
+    claims = [(ask, ask.claim) for ask in asks if ask.claim]
+    for ask, claim in sorted(claims, key=lambda pair: (pair[0].account, pair[1].name)):
+        claimed[ask.request] = _claim(tx, ask, claim, owners, now)
+        if claimed[ask.request] is None:
+            owners.add(ask.request)
+    return claimed
+
+
+def _claim(tx: Tx, ask: Ask, claim: Claim, owners: Container[str], now: int) -> Outcome | None:
+    """Make the idempotency key the request's. Return what stands in the way, or Held when only its charge does.
+
+    `owners` are under way for certain.
+    """
     values = (claim.body, ask.request, now)
     if tx.execute(
         "INSERT INTO idempotency (account, name, body, request, at) VALUES (?, ?, ?, ?, ?) "
@@ -245,7 +260,7 @@ def _claim(tx: Tx, ask: Ask, claim: Claim, now: int) -> Outcome | None:
         return Claimed(other=True)
     elif done and answer is not None and at >= now - REPLAY_US:
         return Claimed(answer)
-    elif not done and tx.execute("SELECT 1 FROM holds WHERE id = ?", owner):
+    elif not done and (owner in owners or tx.execute("SELECT 1 FROM holds WHERE id = ?", owner)):
         return Claimed()
     if done:
         return Held(free=True)

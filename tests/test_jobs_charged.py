@@ -125,3 +125,14 @@ def test_a_request_that_is_sent_twice_with_one_key_makes_one_job(
     assert (first.status, second.status) == (202, 202)
     assert first.json() == second.json()
     assert len({body["clientRequestToken"] for body in emulator.bodies("StartAsyncInvoke")}) <= 1
+
+
+def test_a_job_counts_towards_the_tokens_a_minute(gateway: Gateway, books: Books) -> None:
+    key = books.account("team", 1_000_000, tokens_per_minute=60)
+    headers = {"authorization": f"Bearer {key}"}
+
+    first, second = (gateway.embed({**SOUND, "input": "x" * 4 * 40}, headers) for _ in range(2))
+
+    assert (first.status, second.status) == (202, 429)
+    assert first.headers["x-ratelimit-remaining-tokens"] == "20"
+    assert (second.error()["type"], second.error()["code"]) == ("tokens", "rate_limit_exceeded")

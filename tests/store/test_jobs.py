@@ -127,6 +127,30 @@ async def test_a_lease_counts_for_when_there_is_something_to_do(store: Store) ->
     assert await store.read(rows.next_due) == 500
 
 
+@pytest.mark.parametrize("state", ["running", "failed"])
+async def test_what_starts_a_job_is_kept_no_longer_than_it_may_be_needed(store: Store, state: str) -> None:
+    await add(store, JOB)
+    (job,) = await claimed(store, now=100, lease=50)
+    assert await change(store, job, looks=1)
+    (job,) = await claimed(store, now=100, lease=50)
+    assert job.body == JOB.body, "it may have to be started again"
+
+    assert await change(store, job, state=state)
+
+    kept = await found(store)
+    assert kept is not None
+    assert kept.body == b""
+
+
+async def test_what_starts_a_cancelled_job_is_not_kept(store: Store) -> None:
+    await add(store, JOB)
+
+    cancelled = await store.write(lambda tx: rows.cancel(tx, "batch_1", "me", 300, 400))
+
+    assert cancelled is not None
+    assert cancelled.body == b""
+
+
 async def test_cancelling_wins_over_who_works_on_it(store: Store) -> None:
     await add(store, JOB)
     (job,) = await claimed(store)

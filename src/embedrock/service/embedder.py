@@ -223,8 +223,11 @@ class Embedder:
                 await bill.held()
             tokens = sum(map(estimate_tokens, work.items))
             reply: Reply[V] = Reply([], None, target, tokens, False, 0, inputs.emptied, ready.truncated, dropped)
+            jobs = await accept(work)
+            if admission is not None:
+                admission.correct(tokens)  # what jobs take, Bedrock does not tell
             return reply._replace(
-                jobs=await accept(work),
+                jobs=jobs,
                 regions=(work.ways[0].region,),
                 masked=guarded.masked if guarded else (),
                 guardrail=guarded.outcome if guarded else None,

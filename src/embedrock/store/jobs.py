@@ -4,6 +4,8 @@
 
 A worker claims a job for a while (`lease_until`), and every claim and change counts `version` up. A change holds only
 from the version it was claimed with: a worker that slept while another took over writes nothing any more.
+
+What starts a job holds the caller's input, so it is kept only until the job is started, or ends before.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Job:
     place: str
     region: str
     kind: str  # of the input: text, image, audio, video, fused
-    body: bytes  # what starts it, its token included
+    body: bytes  # what starts it, its token included; empty once it has
     own_folder: str  # of the gateway's, to be removed; "": all is the caller's
     size: int  # numbers in a vector
     scale: int  # the gateway brings vectors to length 1
@@ -118,11 +120,14 @@ def renew(tx: Tx, job: Job, until: int) -> bool:
 
 def change(tx: Tx, job: Job, values: Mapping[str, int | str]) -> bool:
     """Change a claimed job, and give it back; False: it is another's now, or it has ended."""
-    names = ", ".join(f"{name} = ?" for name in values)
+    columns: dict[str, int | str | bytes] = {**values}
+    if "state" in values:
+        columns["body"] = b""  # whatever comes after `accepted`, it is not started again
+    names = ", ".join(f"{name} = ?" for name in columns)
     return bool(
         tx.execute(
             f"UPDATE jobs SET {names}, version = version + 1, lease_until = 0 WHERE id = ? AND version = ? RETURNING 1",  # noqa: S608  # names are ours
-            *values.values(), job.id, job.version,
+            *columns.values(), job.id, job.version,
         )
     )  # fmt: skip
 
@@ -133,9 +138,9 @@ def cancel(tx: Tx, id_: str, owner: str | None, now: int, remove_at: int) -> Job
     if job is None or job.state in FINAL:
         return job
     tx.execute(
-        "UPDATE jobs SET state = 'cancelled', ended_at = ?, remove_at = ?, version = version + 1, lease_until = 0 "
-        "WHERE id = ? AND state IN ('accepted', 'running')",
-        now, remove_at if job.own_folder else 0, id_,
+        "UPDATE jobs SET state = 'cancelled', ended_at = ?, remove_at = ?, body = ?, version = version + 1, "
+        "lease_until = 0 WHERE id = ? AND state IN ('accepted', 'running')",
+        now, remove_at if job.own_folder else 0, b"", id_,
     )  # fmt: skip
     return find(tx, id_, owner)
 

@@ -166,8 +166,10 @@ class Ledger:
     async def _post_holds(self, asked: list[_Asked]) -> None:
         asks = [item.ask for item in asked]
         try:
-            # Not durable: when the machine stops, so do the requests, and what is no longer held is nobody's.
-            _, outcomes = await self._store.write(lambda tx: books.post(tx, (), asks, self._now()), durable=False)
+            # Not durable: when the machine stops, so do the requests, and what is no longer held is nobody's. An
+            # idempotency key has to be there, though, when its request is settled: the database may be elsewhere.
+            durable = any(ask.claim for ask in asks)
+            _, outcomes = await self._store.write(lambda tx: books.post(tx, (), asks, self._now()), durable=durable)
         except Exception as exc:  # a mistake of ours must not leave anybody waiting either
             for ask in asks:
                 self._open.pop(ask.request, None)

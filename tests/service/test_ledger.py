@@ -197,6 +197,70 @@ async def test_account_whose_books_do_not_balance_is_frozen_and_no_other(store: 
     await store.write(lambda tx: tx.execute("UPDATE accounts SET posted = 0 WHERE id = ?", ACCOUNT))
 
 
+async def test_account_whose_books_are_off_keeps_no_other_from_its_charge(store: Store, ledger: Ledger) -> None:
+    await store.write(lambda tx: books.open_account(tx, "acct_2", "others", 1))
+    await give(store, 10)
+    await give(store, 10, "acct_2")
+    for request in ("r1", "r2", "r3"):
+        await ledger.hold(request, ACCOUNT, 2)
+    await ledger.hold("r4", "acct_2", 2)
+    await store.write(lambda tx: tx.execute("UPDATE accounts SET pending = 0 WHERE id = ?", ACCOUNT))
+    assert await ledger.reconcile() == [ACCOUNT]
+
+    assert await asyncio.gather(
+        ledger.close(answered("r1", 2)), ledger.close(Close("r4", "acct_2", answered=True, cost=2))
+    ) == [Charge(charged=0, absorbed=2, remaining=10), Charge(charged=2, absorbed=0, remaining=8)]
+    assert await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US)) == 2
+    assert await store.read(money) == (10, 0, 0)
+
+
+async def test_request_that_cannot_be_written_keeps_no_other_from_it(store: Store, ledger: Ledger) -> None:
+    await give(store, 10)
+    wrong, right = await asyncio.gather(
+        ledger.ask("r1", "nobody", 1), ledger.ask("r2", ACCOUNT, 2), return_exceptions=True
+    )
+    assert (type(wrong), right) == (KeyError, Held())
+
+    wrong, right = await asyncio.gather(
+        ledger.close(Close("r1", "nobody", answered=True, cost=1)),
+        ledger.close(answered("r2", 2)),
+        return_exceptions=True,
+    )
+    assert (type(wrong), right) == (KeyError, Charge(2, 0, 8))
+
+
+async def test_holds_are_looked_after_again_after_a_failure(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("embedrock.service.ledger._BEAT_S", 0.01)
+    await give(store, 10)
+    await Ledger(store, lambda: 0).hold("r1", ACCOUNT, 10)
+    await store.write(lambda tx: tx.execute("ALTER TABLE idempotency RENAME TO gone"))
+    keeping = asyncio.create_task(Ledger(store).keep())
+    async with asyncio.timeout(30):
+        while "unexpected" not in caplog.text:
+            await store.read(money)
+    assert await store.read(money) == (10, 0, 10)
+    await store.write(lambda tx: tx.execute("ALTER TABLE gone RENAME TO idempotency"))
+    async with asyncio.timeout(30):
+        while await store.read(money) != (10, 0, 0):
+            pass
+    keeping.cancel()
+
+
+async def test_as_many_requests_as_there_may_be_are_held_and_charged_at_once(store: Store, ledger: Ledger) -> None:
+    await give(store, 10_000)
+    count = 2600  # more than one statement takes
+    outcomes = await asyncio.gather(*(ledger.ask(f"r{n}", ACCOUNT, 1) for n in range(count)))
+    assert outcomes == [Held()] * count
+    before = store.commits
+    charges = await asyncio.gather(*(ledger.close(answered(f"r{n}", 1)) for n in range(count)))
+
+    assert {charge.charged for charge in charges} == {1}
+    assert await store.read(money) == (10_000, count, 0)
+    assert store.commits - before == 3
+
+
 @pytest.mark.parametrize("sql", ["UPDATE entries SET amount = 1", "DELETE FROM entries"])
 async def test_entries_are_only_ever_added(store: Store, sql: str) -> None:
     await give(store, 10)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
@@ -26,6 +26,7 @@ _PATIENCE_S: Final = 5.0  # for settling while the database is away: Bedrock has
 _PAUSE_S: Final = 0.2
 _LINGER_S: Final = 0.002  # a request that ends waits so long for others, while there are any; or twice, for many
 _GROUP: Final = 16  # but not when so many wait
+_MOST: Final = 1000  # in a transaction: a statement takes no more than some ten thousand values
 
 
 def now_us() -> int:
@@ -105,18 +106,17 @@ class Ledger:
 
     async def keep(self) -> None:
         """Renew holds, release those that nobody renews, and reconcile; for ever."""
+        chores: tuple[Callable[[], Awaitable[object]], ...] = (self._renew, self._expire, self.reconcile)
         beats = 0
         while True:
-            try:
-                await self._renew()
-                if released := await self._store.write(lambda tx: books.expire(tx, self._now())):
-                    _log.warning("ledger: released %d holds of requests that ended without a word", released)
-                if beats % _RECONCILE_BEATS == 0:
-                    await self.reconcile()
-            except StoreUnavailable as exc:
-                _log.warning("%s: %s", exc.code, exc.explained())
-            except Exception as exc:  # holds that nobody renews would end while their requests go on
-                _log.error("ledger: unexpected %s", type(exc).__name__)
+            for chore in chores if beats % _RECONCILE_BEATS == 0 else chores[:-1]:
+                try:
+                    await chore()
+                except StoreUnavailable as exc:
+                    _log.warning("%s: %s", exc.code, exc.explained())
+                    break
+                except Exception as exc:  # it must not keep the others from their work, nor itself from the next time
+                    _log.error("ledger: unexpected %s", type(exc).__name__)
             beats += 1
             await asyncio.sleep(_BEAT_S)
 
@@ -140,13 +140,17 @@ class Ledger:
             await self._store.write(lambda tx: books.renew(tx, old, now + HOLD_US))
             self._open |= {request: now + HOLD_US for request in old if request in self._open}
 
+    async def _expire(self) -> None:
+        if released := await self._store.write(lambda tx: books.expire(tx, self._now())):
+            _log.warning("ledger: released %d holds of requests that ended without a word", released)
+
     async def _hold(self) -> None:
         """Write the holds that were asked for, and those that are asked for meanwhile."""
         try:
             while self._asked:
+                asked, self._asked = self._asked[:_MOST], self._asked[_MOST:]
                 # One that was cancelled is closed already; it must not be held after that.
-                asked, self._asked = [item for item in self._asked if not item.answer.cancelled()], []
-                if asked:
+                if asked := [item for item in asked if not item.answer.cancelled()]:
                     await self._post_holds(asked)
         finally:
             self._holding = None
@@ -158,7 +162,7 @@ class Ledger:
                 others = len(self._open)  # that may be about to end
                 if others and len(self._closed) < _GROUP:
                     await asyncio.sleep(_LINGER_S if others < _GROUP else 2 * _LINGER_S)
-                closed, self._closed = self._closed, []
+                closed, self._closed = self._closed[:_MOST], self._closed[_MOST:]
                 await self._post_closes(closed)
         finally:
             self._closing = None
@@ -171,6 +175,9 @@ class Ledger:
             durable = any(ask.claim for ask in asks)
             _, outcomes = await self._store.write(lambda tx: books.post(tx, (), asks, self._now()), durable=durable)
         except Exception as exc:  # a mistake of ours must not leave anybody waiting either
+            if len(asked) > 1 and not isinstance(exc, StoreUnavailable):
+                await asyncio.gather(*(self._post_holds([item]) for item in asked))  # each for itself
+                return
             for ask in asks:
                 self._open.pop(ask.request, None)
             _fail([item.answer for item in asked], exc)
@@ -192,7 +199,10 @@ class Ledger:
             if self._closed:
                 await asyncio.sleep(_PAUSE_S)
         except Exception as exc:
-            _fail([item.answer for item in closed], exc)
+            if len(closed) > 1:
+                await asyncio.gather(*(self._post_closes([item]) for item in closed))  # each for itself
+            else:
+                _fail([item.answer for item in closed], exc)
         else:
             for (_, settled, _), charge in zip(closed, charges, strict=True):
                 if not settled.done():

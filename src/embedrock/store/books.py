@@ -118,6 +118,10 @@ class _Purse:
         """What is not taken yet; None: there is no limit."""
         return None if self.unlimited else self.allowed - self.posted
 
+    def release(self, amount: int) -> None:
+        """Hold so much less; never less than nothing, though the books may be off."""
+        self.pending = max(0, self.pending - amount)
+
 
 class _Hold(NamedTuple):
     account: str
@@ -170,7 +174,7 @@ def expire(tx: Tx, now: int) -> int:
     budgets = _lock_budgets(tx, {name: None for hold in holds.values() for name in hold.budgets})
     for hold in holds.values():
         for purse in _purses(hold.account, hold.budgets, accounts, budgets):
-            purse.pending -= hold.amount
+            purse.release(hold.amount)
     _save(tx, accounts, budgets)
     tx.execute("UPDATE idempotency SET answer = NULL WHERE answer IS NOT NULL AND at < ?", now - REPLAY_US)
     tx.execute("DELETE FROM idempotency WHERE at < ?", now - REMEMBER_US)
@@ -340,7 +344,7 @@ def _close(
 ) -> list[Charge]:
     """Release holds, take what answered requests cost, and write an entry for each that cost anything or was answered.
 
-    More than was held is taken only as far as nobody else holds it.
+    More than was held is taken only as far as nobody else holds it, and nothing from an account that is frozen.
     """
     charges: list[Charge] = []
     entries: dict[str, tuple[Charge, tuple[Param, ...]]] = {}
@@ -356,8 +360,9 @@ def _close(
         names = hold.budgets if hold else ()
         purses = _purses(close.account, names, accounts, budgets)
         for purse in purses:
-            purse.pending -= hold.amount if hold else 0
-        charged = min(close.cost, *(purse.left for purse in purses)) if close.answered else 0
+            purse.release(hold.amount if hold else 0)
+        payable = close.answered and not accounts[close.account].frozen
+        charged = max(0, min(close.cost, *(purse.left for purse in purses))) if payable else 0
         for purse in purses:
             purse.posted += charged
         charge = Charge(charged, close.cost - charged, accounts[close.account].remaining)

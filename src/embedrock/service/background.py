@@ -95,13 +95,15 @@ class Background:
         try:
             store = await self._open()
             await in_lanes(range(len(work.items)), _LANES, make)
-            accepted = [made[position] for position in range(len(work.items))]
-            await store.write(lambda tx: rows.insert(tx, accepted))
         except BaseException:
             await asyncio.shield(self._forget(place, folders))
             raise
-        self.start()
-        self._news.set()
+        accepted = [made[position] for position in range(len(work.items))]
+        try:
+            await store.write(lambda tx: rows.insert(tx, accepted))
+        finally:  # it may be written also when the caller hangs up now: then the jobs are there, and need their inputs
+            self.start()
+            self._news.set()
         for job in accepted:
             self._metrics.job(job.spec, "accepted")
         return accepted

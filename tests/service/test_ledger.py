@@ -207,26 +207,23 @@ async def test_account_whose_books_are_off_keeps_no_other_from_its_charge(store:
     await store.write(lambda tx: tx.execute("UPDATE accounts SET pending = 0 WHERE id = ?", ACCOUNT))
     assert await ledger.reconcile() == [ACCOUNT]
 
-    assert await asyncio.gather(
-        ledger.close(answered("r1", 2)), ledger.close(Close("r4", "acct_2", answered=True, cost=2))
-    ) == [Charge(charged=0, absorbed=2, remaining=10), Charge(charged=2, absorbed=0, remaining=8)]
+    closes = (answered("r1", 2), Close("r4", "acct_2", answered=True, cost=2))
+    charges = await asyncio.gather(*map(ledger.close, closes))
+    assert charges == [Charge(charged=0, absorbed=2, remaining=10), Charge(charged=2, absorbed=0, remaining=8)]
     assert await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US)) == 2
     assert await store.read(money) == (10, 0, 0)
 
 
 async def test_request_that_cannot_be_written_keeps_no_other_from_it(store: Store, ledger: Ledger) -> None:
     await give(store, 10)
-    wrong, right = await asyncio.gather(
-        ledger.ask("r1", "nobody", 1), ledger.ask("r2", ACCOUNT, 2), return_exceptions=True
-    )
-    assert (type(wrong), right) == (KeyError, Held())
+    asks = (ledger.ask("r1", "nobody", 1), ledger.ask("r2", ACCOUNT, 2))
+    outcomes = await asyncio.gather(*asks, return_exceptions=True)
+    closes = (Close("r1", "nobody", answered=True, cost=1), answered("r2", 2))
+    charges = await asyncio.gather(*map(ledger.close, closes), return_exceptions=True)
 
-    wrong, right = await asyncio.gather(
-        ledger.close(Close("r1", "nobody", answered=True, cost=1)),
-        ledger.close(answered("r2", 2)),
-        return_exceptions=True,
-    )
-    assert (type(wrong), right) == (KeyError, Charge(2, 0, 8))
+    assert [type(outcome) for outcome in outcomes] == [KeyError, Held]
+    assert type(charges[0]) is KeyError
+    assert charges[1] == Charge(2, 0, 8)
 
 
 async def test_holds_are_looked_after_again_after_a_failure(

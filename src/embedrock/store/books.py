@@ -100,7 +100,7 @@ class Charge(NamedTuple):
 
 @dataclass(slots=True)
 class _Purse:
-    """An account or a budget, its row locked."""
+    """An account or a budget, its row locked. Its numbers may be off, but are never written below nothing."""
 
     allowed: int
     posted: int
@@ -119,7 +119,6 @@ class _Purse:
         return None if self.unlimited else self.allowed - self.posted
 
     def release(self, amount: int) -> None:
-        """Hold so much less; never less than nothing, though the books may be off."""
         self.pending = max(0, self.pending - amount)
 
 
@@ -232,7 +231,7 @@ def freeze(tx: Tx, accounts: Iterable[str]) -> None:
 
 def _claim_all(tx: Tx, asks: Sequence[Ask], now: int) -> dict[str, Outcome | None]:
     """Make idempotency keys those of the requests that bring them, of several with the same the first's."""
-    owners: set[str] = set()  # none of them has its hold yet
+    owners: set[str] = set()  # they are under way, but none has its hold yet
     claimed: dict[str, Outcome | None] = {}
     claims = [(ask, ask.claim) for ask in asks if ask.claim]
     for ask, claim in sorted(claims, key=lambda pair: (pair[0].account, pair[1].name)):
@@ -243,10 +242,7 @@ def _claim_all(tx: Tx, asks: Sequence[Ask], now: int) -> dict[str, Outcome | Non
 
 
 def _claim(tx: Tx, ask: Ask, claim: Claim, owners: Container[str], now: int) -> Outcome | None:
-    """Make the idempotency key the request's. Return what stands in the way, or Held when only its charge does.
-
-    `owners` are under way for certain.
-    """
+    """Make the idempotency key the request's. Return what stands in the way, or Held when only its charge does."""
     values = (claim.body, ask.request, now)
     if tx.execute(
         "INSERT INTO idempotency (account, name, body, request, at) VALUES (?, ?, ?, ?, ?) "
@@ -277,8 +273,8 @@ def _claim(tx: Tx, ask: Ask, claim: Claim, owners: Container[str], now: int) -> 
 
 
 def _disclaim(tx: Tx, account: str, name: str, request: str) -> None:
-    where = (account, name, request)
-    tx.execute("DELETE FROM idempotency WHERE account = ? AND name = ? AND request = ? AND done = 0", *where)
+    sql = "DELETE FROM idempotency WHERE account = ? AND name = ? AND request = ? AND done = 0"
+    tx.execute(sql, account, name, request)
 
 
 def _take(tx: Tx, requests: Sequence[str]) -> dict[str, _Hold]:

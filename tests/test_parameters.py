@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import openai
 import pytest
+from tests.families.asking import S3_MP4, S3_TEXT, wanted
 
 from bedrock_emulator import expected_vectors
 from embedrock.catalog import MODELS
@@ -124,6 +125,29 @@ CASES = [
     Case("marengo_3_0", "inference_id", "job 7", {"inferenceId": "job 7"}),
     Case("marengo_3_0", "inference_id", "job 7", {"inferenceId": "job 7"}, "png"),
 ]
+#: What only jobs know, and where their results go: by family, each with a value.
+OF_JOBS: dict[str, dict[str, Any]] = {
+    "nova": {"segmentation": True, "duration_seconds": 7, "max_length_chars": 900},
+    "marengo_2_7": {
+        "start_sec": 1,
+        "length_sec": 20,
+        "duration_seconds": 7,
+        "min_duration_sec": 3,
+        "embedding_option": ["audio"],
+    },
+    "marengo_3_0": {
+        "start_sec": 1,
+        "end_sec": 20,
+        "segmentation": "dynamic",
+        "duration_seconds": 7,
+        "min_duration_sec": 3,
+        "embedding_option": ["audio"],
+        "embedding_type": ["fused_embedding"],
+        "embedding_scope": ["asset"],
+    },
+}
+for _of_family in OF_JOBS.values():
+    _of_family |= {"background": True, "output_s3_uri": "s3://embedrock-emulator/results"}
 SPELLED = [
     (case, spelling)
     for case in CASES
@@ -134,6 +158,13 @@ SPELLED = [
 #: Every spelling of every family, for the families that do not have it.
 FOREIGN = {spelling for family in FAMILIES.values() for p in family.table.all for spelling in p.spellings}
 EXAMPLES = {spelling: case.value for case, spelling in SPELLED}
+EXAMPLES |= {
+    spelling: values[parameter.name]
+    for family, values in OF_JOBS.items()
+    for parameter in FAMILIES[family].table.all
+    if parameter.name in values
+    for spelling in parameter.spellings
+}
 
 
 def changed(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +186,34 @@ def unknown_to(family: str) -> list[str]:
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_parameter_has_a_case(family: str) -> None:
-    assert {case.name for case in CASES if case.family == family} == {p.name for p in FAMILIES[family].table.all}
+    cases = {case.name for case in CASES if case.family == family}
+
+    assert cases | set(OF_JOBS.get(family, ())) == {p.name for p in FAMILIES[family].table.all}
+    assert cases.isdisjoint(OF_JOBS.get(family, ()))
+
+
+@pytest.mark.parametrize("family", OF_JOBS)
+def test_parameter_of_jobs_reaches_the_job_in_each_of_its_spellings(family: str) -> None:
+    """How it reads there is for the tests of the family."""
+    model = next(spec for spec in MODELS.values() if spec.family == family)
+    jobs = FAMILIES[family].jobs
+    assert jobs is not None
+
+    def built(name: str, value: object) -> bytes:
+        item = S3_TEXT if name in ("max_length_chars", "maxLengthChars") else S3_MP4
+        return jobs.build_input(model, item, wanted(model.id, **{name: value}))
+
+    for parameter in FAMILIES[family].table.all:
+        if parameter.name in OF_JOBS[family]:
+            bodies = {built(spelling, OF_JOBS[family][parameter.name]) for spelling in parameter.spellings}
+            assert len(bodies) == 1, parameter.name
+            same = bodies == {built("normalize", True)}
+            assert same is (parameter.name in ("background", "output_s3_uri") or (family, parameter.name) == SAME), (
+                parameter.name
+            )
+
+
+SAME = ("nova", "segmentation")  # is which task it is; a film without it is sent as a job all the same
 
 
 @pytest.mark.parametrize(("case", "spelling"), SPELLED, ids=lambda value: value if isinstance(value, str) else None)
@@ -220,7 +278,7 @@ def test_parameter_of_another_type_is_refused(
         (ENGLISH, "normalize", False),
         (NOVA, "embeddingPurpose", "GENERIC"),
         (NOVA, "truncate", "LEFT"),
-        (NOVA, "task_type", "SEGMENTED_EMBEDDING"),
+        (NOVA, "task_type", "BATCH_EMBEDDING"),
         (ENGLISH, "truncate", "LEFT"),
         (ENGLISH, "truncate", "end"),
         (ENGLISH, "input_type", "document"),

@@ -30,7 +30,7 @@ EC_JWK: dict[str, Any] = ECAlgorithm.to_jwk(EC.public_key(), as_dict=True) | {"k
 def claims(**members: Any) -> dict[str, Any]:
     """Return good claims, with these laid over them; None leaves one out."""
     now = int(time.time())
-    usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": ACCOUNT, "exp": now + 600, "iat": now}
+    usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": ACCOUNT, "exp": now + 86_400, "iat": now}
     return {name: value for name, value in (usual | members).items() if value is not None}
 
 

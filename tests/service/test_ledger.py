@@ -13,7 +13,7 @@ import pytest
 
 from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
 from embedrock.service.ledger import HOLD_US, Ledger, now_us
-from embedrock.store import Store, Tx, Violation, books, open_store
+from embedrock.store import Store, Tx, Violation, books, claims, open_store
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held
 
 ACCOUNT = "acct_1"
@@ -153,6 +153,18 @@ async def test_late_answer_is_charged_as_far_as_there_is_anything(store: Store, 
 
     assert await ledger.close(answered("r1", 6)) == Charge(charged=3, absorbed=3, remaining=7)
     assert await ledger.close(answered("r2", 7)) == Charge(7, 0, 0)
+
+
+async def test_late_answer_counts_against_its_budgets(store: Store, ledger: Ledger) -> None:
+    budgets = (Budget("key_1:total:", 8),)
+    await give(store, 100)
+    await ledger.hold("r1", ACCOUNT, 6, budgets=budgets)
+    await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US))
+
+    assert await ledger.close(answered("r1", 6, budgets=budgets)) == Charge(6, 0, 94)
+    assert await ledger.close(answered("r2", 6, budgets=budgets)) == Charge(2, 4, 92)
+    with pytest.raises(InsufficientCredits):
+        await ledger.hold("r3", ACCOUNT, 1, budgets=budgets)
 
 
 async def test_hold_is_renewed_while_its_request_is_under_way(store: Store) -> None:
@@ -333,6 +345,21 @@ async def test_request_that_came_to_nothing_may_be_sent_again_with_its_key(store
     assert await ledger.hold("r3", ACCOUNT, 3, claim=claim()) == Held()
 
 
+@pytest.mark.parametrize("order", [("r1", "r2"), ("r2", "r1")])
+async def test_request_whose_idempotency_key_went_to_another_is_not_charged(
+    store: Store, ledger: Ledger, order: tuple[str, str]
+) -> None:
+    """A process that was stopped for longer than its holds last answers late, and its caller has asked again."""
+    await give(store, 10)
+    await ledger.hold("r1", ACCOUNT, 3, claim=claim())
+    await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US))
+    await ledger.hold("r2", ACCOUNT, 3, claim=claim())
+
+    charges = {request: await ledger.close(answered(request, 3, claim="key-1")) for request in order}
+    assert {request: charge[:2] for request, charge in charges.items()} == {"r1": (0, 3), "r2": (3, 0)}
+    assert await store.read(money) == (10, 3, 0)
+
+
 async def test_answer_too_large_to_keep_is_made_again_and_not_charged_again(store: Store, ledger: Ledger) -> None:
     await give(store, 3)
     await ledger.hold("r1", ACCOUNT, 3, claim=claim())
@@ -354,9 +381,9 @@ async def test_idempotency_key_is_forgotten_after_three_days(store: Store, ledge
     await ledger.hold("r1", ACCOUNT, 1, claim=claim())
     await ledger.close(answered("r1", 1, claim="key-1"))
     await ledger.remember(ACCOUNT, "key-1", b"x")
-    await store.write(lambda tx: books.expire(tx, now_us() + books.REPLAY_US + 1))
+    await store.write(lambda tx: books.expire(tx, now_us() + claims.REPLAY_US + 1))
     assert await ledger.hold("r2", ACCOUNT, 1, claim=claim()) == Held(free=True)
-    await store.write(lambda tx: books.expire(tx, now_us() + books.REMEMBER_US + 1))
+    await store.write(lambda tx: books.expire(tx, now_us() + claims.REMEMBER_US + 1))
 
     assert await ledger.hold("r3", ACCOUNT, 1, claim=claim(body=b"other")) == Held()
 

@@ -46,7 +46,7 @@ class Model:
     posted: int = 0
     holds: dict[str, Hold] = field(default_factory=dict)
     charges: dict[str, int] = field(default_factory=dict)  # of requests that have an entry
-    gone: list[str] = field(default_factory=list)  # requests whose hold expired
+    gone: dict[str, str | None] = field(default_factory=dict)  # requests whose hold expired, and their budgets
     budgets: dict[str, list[int]] = field(default_factory=dict)  # allowed, posted
 
     def pending(self, budget: str | None = None) -> int:
@@ -157,8 +157,9 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.model.gone)
     @rule(cost=st.integers(0, 20), answered=st.booleans())
     def close_late(self, cost: int, answered: bool) -> None:
-        """After the hold expired: as if there had been none."""
-        self._close(self.model.gone.pop(), cost, answered, None, 1)
+        """After the hold expired: its budget counts all the same."""
+        request, budget = self.model.gone.popitem()
+        self._close(request, cost, answered, budget, 1)
 
     def _close(self, request: str, cost: int, answered: bool, budget: str | None, times: int) -> None:
         charged = min(cost, self.model.left(budget)) if answered else 0
@@ -168,7 +169,8 @@ class Books(RuleBasedStateMachine):
         if answered or cost:
             self.model.charges[request] = charged
         expected = Charge(charged, cost - charged, self.model.granted - self.model.posted)
-        end = Close(request, self.account, answered=answered, cost=cost)
+        budgets = () if budget is None else (Budget(budget, self.model.budgets[budget][0]),)
+        end = Close(request, self.account, answered=answered, cost=cost, budgets=budgets)
 
         async def close() -> list[Charge]:
             return [*await asyncio.gather(*(self.bench.ledger.close(end) for _ in range(times)))]
@@ -193,9 +195,7 @@ class Books(RuleBasedStateMachine):
         self.bench.now += seconds * 1_000_000
         self.bench.run(self.bench.store.write(lambda tx: books.expire(tx, self.bench.now)))
         expired = [request for request, hold in self.model.holds.items() if hold.expires_at < self.bench.now]
-        for request in expired:
-            del self.model.holds[request]
-        self.model.gone += expired
+        self.model.gone |= {request: self.model.holds.pop(request).budget for request in expired}
 
     @rule()
     def turn_the_window(self) -> None:

@@ -62,6 +62,7 @@ class Bill:
         self._billed = Billed()
         self._reported = True
         self._claim: Claim | None = None
+        self._budgets: tuple[Budget, ...] = ()
         self._user: str | None = None
         self._metadata: str | None = None
         self._ended = False
@@ -86,11 +87,12 @@ class Bill:
     def hold(self, target: Target, estimate: Billed) -> None:
         """Begin to hold what the request will probably cost; `held` says when it may go on."""
         self._target = target
+        self._budgets = _budgets(self._caller, time.gmtime())
         self._asked = self._ledger.ask(
             self._request,
             self._account,
             self._cost(estimate),
-            budgets=_budgets(self._caller, time.gmtime()),
+            budgets=self._budgets,
             claim=self._claim,
         )
 
@@ -160,6 +162,7 @@ class Bill:
             user=self._user,
             metadata=self._metadata,
             claim=None if free or self._claim is None else self._claim.name,
+            budgets=() if free else self._budgets,
         )
 
     def _cost(self, billed: Billed) -> int:

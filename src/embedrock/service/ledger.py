@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
-from embedrock.store import Store, books
+from embedrock.store import Store, books, claims
 from embedrock.store.books import Ask, Budget, Charge, Claim, Claimed, Close, Held, Outcome, Refused
 from embedrock.telemetry import LOGGER
 
@@ -102,7 +102,7 @@ class Ledger:
 
     async def remember(self, account: str, claim: str, answer: bytes) -> None:
         """Keep the answer of a request that is closed, for its idempotency key."""
-        await self._store.write(lambda tx: books.remember(tx, account, claim, answer))
+        await self._store.write(lambda tx: claims.remember(tx, account, claim, answer))
 
     async def keep(self) -> None:
         """Renew holds, release those that nobody renews, and reconcile; for ever."""

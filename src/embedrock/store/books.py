@@ -10,20 +10,20 @@ for one another, but never in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
+from embedrock.store import claims
+from embedrock.store.claims import Claim as Claim
+from embedrock.store.claims import Claimed as Claimed
 from embedrock.store.engine import Param, Tx
 
 GRANT: Final = "grant"  # credits came, or were taken back
 USE: Final = "use"  # a request was answered
 ABSORBED: Final = "absorbed"  # Bedrock billed calls for which nobody pays
 
-#: An answer is replayed for so long, and its charge remembered for so long.
-REPLAY_US: Final = 24 * 3600 * 1_000_000
-REMEMBER_US: Final = 72 * 3600 * 1_000_000
 _ENDLESS: Final = 2**53
 
 
@@ -32,13 +32,6 @@ class Budget(NamedTuple):
 
     id: str
     allowed: int
-
-
-class Claim(NamedTuple):
-    """An idempotency key, and the digest of what was asked with it."""
-
-    name: str
-    body: bytes
 
 
 class Ask(NamedTuple):
@@ -64,13 +57,6 @@ class Refused(NamedTuple):
     frozen: bool = False
 
 
-class Claimed(NamedTuple):
-    """The idempotency key was used before: for this answer, for another body, or for a request under way."""
-
-    answer: bytes | None = None
-    other: bool = False
-
-
 Outcome = Held | Refused | Claimed
 
 
@@ -88,6 +74,7 @@ class Close(NamedTuple):
     user: str | None = None
     metadata: str | None = None
     claim: str | None = None  # its idempotency key
+    budgets: tuple[Budget, ...] = ()  # that it counts against when its hold is gone
 
 
 class Charge(NamedTuple):
@@ -130,7 +117,8 @@ class _Hold(NamedTuple):
 
 def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tuple[list[Charge], list[Outcome]]:
     """Close requests, and then hold what others ask for; return what became of each."""
-    claimed = _claim_all(tx, asks, now)
+    lost = _finish_claims(tx, closes)
+    claimed = claims.take(tx, [(ask.account, ask.request, ask.claim) for ask in asks if ask.claim], now)
     hopeful = [ask for ask in asks if not isinstance(claimed.get(ask.request), Claimed)]
     holds = _take(tx, sorted(close.request for close in closes))
     accounts = _lock_accounts(
@@ -138,22 +126,26 @@ def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tupl
         {close.account for close in closes} | {hold.account for hold in holds.values()} | {a.account for a in hopeful},
     )
     allowed: dict[str, int | None] = {name: None for hold in holds.values() for name in hold.budgets}
+    allowed |= {budget.id: budget.allowed for close in closes if close.request not in holds for budget in close.budgets}
     allowed |= {budget.id: budget.allowed for ask in hopeful for budget in ask.budgets}
     budgets = _lock_budgets(tx, allowed)
 
-    charges = _close(tx, closes, holds, accounts, budgets, now)
-    outcomes = [claimed.get(ask.request) or Held() for ask in asks]
+    charges = _close(tx, closes, holds, accounts, budgets, lost, now)
+    outcomes: list[Outcome] = []
     held = []
-    for i, ask in enumerate(asks):
-        if isinstance(outcomes[i], Claimed):
+    for ask in asks:
+        before = claimed.get(ask.request)
+        if isinstance(before, Claimed):
+            outcomes.append(before)
             continue
-        amount = 0 if outcomes[i] == Held(free=True) else ask.amount
+        amount = 0 if before else ask.amount
         purses = _purses(ask.account, (budget.id for budget in ask.budgets), accounts, budgets)
         if accounts[ask.account].frozen or any(purse.left < amount for purse in purses):
-            outcomes[i] = Refused(accounts[ask.account].frozen)
+            outcomes.append(Refused(accounts[ask.account].frozen))
             if ask.claim:
-                _disclaim(tx, ask.account, ask.claim.name, ask.request)
+                claims.give_back(tx, ask.account, ask.claim.name, ask.request)
             continue
+        outcomes.append(Held(free=before is not None))
         for purse in purses:
             purse.pending += amount
         names = " ".join(budget.id for budget in ask.budgets)
@@ -175,14 +167,8 @@ def expire(tx: Tx, now: int) -> int:
         for purse in _purses(hold.account, hold.budgets, accounts, budgets):
             purse.release(hold.amount)
     _save(tx, accounts, budgets)
-    tx.execute("UPDATE idempotency SET answer = NULL WHERE answer IS NOT NULL AND at < ?", now - REPLAY_US)
-    tx.execute("DELETE FROM idempotency WHERE at < ?", now - REMEMBER_US)
+    claims.forget(tx, now)
     return len(holds)
-
-
-def remember(tx: Tx, account: str, claim: str, answer: bytes) -> None:
-    """Keep the answer of a request for its idempotency key."""
-    tx.execute("UPDATE idempotency SET answer = ? WHERE account = ? AND name = ?", answer, account, claim)
 
 
 def renew(tx: Tx, requests: Iterable[str], expires_at: int) -> None:
@@ -229,52 +215,16 @@ def freeze(tx: Tx, accounts: Iterable[str]) -> None:
     tx.execute_many("UPDATE accounts SET frozen = 1 WHERE id = ?", [(account,) for account in sorted(accounts)])
 
 
-def _claim_all(tx: Tx, asks: Sequence[Ask], now: int) -> dict[str, Outcome | None]:
-    """Make idempotency keys those of the requests that bring them, of several with the same the first's."""
-    owners: set[str] = set()  # they are under way, but none has its hold yet
-    claimed: dict[str, Outcome | None] = {}
-    claims = [(ask, ask.claim) for ask in asks if ask.claim]
-    for ask, claim in sorted(claims, key=lambda pair: (pair[0].account, pair[1].name)):
-        claimed[ask.request] = _claim(tx, ask, claim, owners, now)
-        if claimed[ask.request] is None:
-            owners.add(ask.request)
-    return claimed
-
-
-def _claim(tx: Tx, ask: Ask, claim: Claim, owners: Container[str], now: int) -> Outcome | None:
-    """Make the idempotency key the request's. Return what stands in the way, or Held when only its charge does."""
-    values = (claim.body, ask.request, now)
-    if tx.execute(
-        "INSERT INTO idempotency (account, name, body, request, at) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (account, name) DO NOTHING RETURNING name",
-        *(ask.account, claim.name, *values),
-    ):
-        return None
-    where = (ask.account, claim.name)
-    [(body, owner, answer, done, at)] = tx.execute(
-        "SELECT body, request, answer, done, at FROM idempotency WHERE account = ? AND name = ?", *where
-    )
-    if at < now - REMEMBER_US:
-        done = 0
-    elif body != claim.body:
-        return Claimed(other=True)
-    elif done and answer is not None and at >= now - REPLAY_US:
-        return Claimed(answer)
-    elif not done and (owner in owners or tx.execute("SELECT 1 FROM holds WHERE id = ?", owner)):
-        return Claimed()
-    if done:
-        return Held(free=True)
-    tx.execute(
-        "UPDATE idempotency SET body = ?, request = ?, at = ?, done = 0, answer = NULL WHERE account = ? AND name = ?",
-        *values,
-        *where,
-    )
-    return None
-
-
-def _disclaim(tx: Tx, account: str, name: str, request: str) -> None:
-    sql = "DELETE FROM idempotency WHERE account = ? AND name = ? AND request = ? AND done = 0"
-    tx.execute(sql, account, name, request)
+def _finish_claims(tx: Tx, closes: Sequence[Close]) -> set[str]:
+    """End the claims of requests; return those whose idempotency key is another's, who pays for the same."""
+    lost = set()
+    mine = {(close.account, close.claim, close.request, close.answered) for close in closes if close.claim is not None}
+    for account, name, request, answered in sorted(mine):
+        if not answered:
+            claims.give_back(tx, account, name, request)
+        elif not claims.finish(tx, account, name, request):
+            lost.add(request)
+    return lost
 
 
 def _take(tx: Tx, requests: Sequence[str]) -> dict[str, _Hold]:
@@ -336,11 +286,13 @@ def _close(
     holds: dict[str, _Hold],
     accounts: dict[str, _Purse],
     budgets: dict[str, _Purse],
+    lost: set[str],
     now: int,
 ) -> list[Charge]:
     """Release holds, take what answered requests cost, and write an entry for each that cost anything or was answered.
 
-    More than was held is taken only as far as nobody else holds it, and nothing from an account that is frozen.
+    More than was held is taken only as far as nobody else holds it; nothing from an account that is frozen, and nothing
+    for requests that `lost` their idempotency key.
     """
     charges: list[Charge] = []
     entries: dict[str, tuple[Charge, tuple[Param, ...]]] = {}
@@ -349,15 +301,15 @@ def _close(
             charges.append(entries[close.request][0])
             continue
         hold = holds.pop(close.request, None)
+        names = hold.budgets if hold else tuple(budget.id for budget in close.budgets)
         if hold is None and (before := tx.execute(_CHARGED, close.request)):
             [(charged, absorbed)] = before  # it was closed already
             charges.append(Charge(charged, absorbed, accounts[close.account].remaining))
             continue
-        names = hold.budgets if hold else ()
         purses = _purses(close.account, names, accounts, budgets)
         for purse in purses:
             purse.release(hold.amount if hold else 0)
-        payable = close.answered and not accounts[close.account].frozen
+        payable = close.answered and close.request not in lost and not accounts[close.account].frozen
         charged = max(0, min(close.cost, *(purse.left for purse in purses))) if payable else 0
         for purse in purses:
             purse.posted += charged
@@ -365,11 +317,6 @@ def _close(
         charges.append(charge)
         if close.answered or close.cost:
             entries[close.request] = charge, _entry(close, charge, names, now)
-        if close.claim is not None and close.answered:
-            where = (close.account, close.claim)
-            tx.execute("UPDATE idempotency SET done = 1 WHERE account = ? AND name = ?", *where)
-        elif close.claim is not None:
-            _disclaim(tx, close.account, close.claim, close.request)
     if entries:
         _insert(tx, _ENTER, [row for _, row in entries.values()])
     return charges

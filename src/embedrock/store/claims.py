@@ -1,0 +1,109 @@
+"""Idempotency keys: which request has a key of an account, whether it was charged, and what it was answered.
+
+A key is a request's from before it is held until three days later. A request that ended with nothing gives it back;
+one whose hold is gone may lose it to the next that brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Final, NamedTuple
+
+from embedrock.store.engine import Tx
+
+#: An answer is replayed for so long, and its charge remembered for so long.
+REPLAY_US: Final = 24 * 3600 * 1_000_000
+REMEMBER_US: Final = 72 * 3600 * 1_000_000
+
+
+class Claim(NamedTuple):
+    """An idempotency key, and the digest of what was asked with it."""
+
+    name: str
+    body: bytes
+
+
+class Claimed(NamedTuple):
+    """The idempotency key was used before: for this answer, for another body, or for a request under way."""
+
+    answer: bytes | None = None
+    other: bool = False
+
+
+class Charged(NamedTuple):
+    """The idempotency key was used before by a request that was charged, and its answer is no longer kept."""
+
+    request: str
+
+
+Before = Claimed | Charged
+
+
+def take(tx: Tx, asks: Sequence[tuple[str, str, Claim]], now: int) -> dict[str, Before | None]:
+    """Make keys those of the requests that bring them, of several with the same the first's.
+
+    `asks`: account, request and claim. Returns what stands in the way of each request; None: the key is its own.
+    """
+    owners: set[str] = set()  # they are under way, but none has its hold yet
+    found: dict[str, Before | None] = {}
+    for account, request, claim in sorted(asks, key=lambda ask: (ask[0], ask[2].name)):
+        found[request] = _take(tx, account, request, claim, owners, now)
+        if found[request] is None:
+            owners.add(request)
+    return found
+
+
+def _take(tx: Tx, account: str, request: str, claim: Claim, owners: Container[str], now: int) -> Before | None:
+    values, where = (claim.body, request, now), (account, claim.name)
+    if tx.execute(
+        "INSERT INTO idempotency (body, request, at, account, name) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (account, name) DO NOTHING RETURNING name",
+        *values,
+        *where,
+    ):
+        return None
+    [(body, owner, answer, done, at)] = tx.execute(
+        "SELECT body, request, answer, done, at FROM idempotency WHERE account = ? AND name = ?", *where
+    )
+    if at < now - REMEMBER_US:
+        done = 0
+    elif body != claim.body:
+        return Claimed(other=True)
+    elif done and answer is not None and at >= now - REPLAY_US:
+        return Claimed(answer)
+    elif not done and (owner in owners or tx.execute("SELECT 1 FROM holds WHERE id = ?", owner)):
+        return Claimed()
+    if done:
+        return Charged(owner)
+    tx.execute(
+        "UPDATE idempotency SET body = ?, request = ?, at = ?, done = 0, answer = NULL WHERE account = ? AND name = ?",
+        *values,
+        *where,
+    )
+    return None
+
+
+def finish(tx: Tx, account: str, name: str, request: str) -> bool:
+    """Remember that the request is charged; False: the key is another's."""
+    sql = "UPDATE idempotency SET done = 1 WHERE account = ? AND name = ? AND request = ? RETURNING 1"
+    if tx.execute(sql, account, name, request):
+        return True
+    return not tx.execute("SELECT 1 FROM idempotency WHERE account = ? AND name = ?", account, name)
+
+
+def give_back(tx: Tx, account: str, name: str, request: str) -> None:
+    """Leave the key to whoever brings it next, unless the request was charged."""
+    sql = "DELETE FROM idempotency WHERE account = ? AND name = ? AND request = ? AND done = 0"
+    tx.execute(sql, account, name, request)
+
+
+def remember(tx: Tx, account: str, name: str, answer: bytes) -> None:
+    """Keep the answer of a request that was charged, for its idempotency key."""
+    sql = "UPDATE idempotency SET answer = ? WHERE account = ? AND name = ? AND done = 1"
+    tx.execute(sql, answer, account, name)
+
+
+def forget(tx: Tx, now: int) -> None:
+    """Forget answers, and then keys, that are old enough."""
+    tx.execute("UPDATE idempotency SET answer = NULL WHERE answer IS NOT NULL AND at < ?", now - REPLAY_US)
+    tx.execute("DELETE FROM idempotency WHERE at < ?", now - REMEMBER_US)

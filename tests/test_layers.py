@@ -26,7 +26,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "config_file": {"model_list"},
     "parsers": set(),
     "settings": {"errors", "accounts", "model_list", "config_file", "parsers"},
-    "database": {"settings", "store"},
+    "database": {"settings", "store", "errors"},
     "tokens": set(),
     "accounts": set(),
     "media": {"errors"},

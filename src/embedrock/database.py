@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Final
 
+from embedrock.errors import StoreUnavailable
 from embedrock.settings import Settings, SettingsError
 from embedrock.store import ConfigError, Store, open_store
 from embedrock.store.secret import Secret
 
 _SQLITE: Final = "sqlite:///"
+_AGAIN_S: Final = 1.0  # after one that could not be reached; nobody waits for it meanwhile
 
 
 class Database:
@@ -22,13 +25,19 @@ class Database:
         self.secret = Secret(settings.key_secret, self._file and self._file.with_name(f"{self._file.name}.secret"))
         self._opening = asyncio.Lock()
         self._store: Store | None = None
+        self._again_at = 0.0
 
     async def store(self) -> Store:
         """Return the store. Raises SettingsError when the settings lead to none, StoreUnavailable when it is away."""
         async with self._opening:
             if self._store is None:
+                if time.monotonic() < self._again_at:
+                    raise StoreUnavailable("The gateway's database cannot be reached.")
                 try:
                     self._store = await open_store(self._url)
+                except StoreUnavailable:
+                    self._again_at = time.monotonic() + _AGAIN_S
+                    raise
                 except ConfigError as exc:
                     raise SettingsError(f"EMBEDROCK_DATABASE_URL: {exc}") from None
             return self._store

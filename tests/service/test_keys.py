@@ -30,12 +30,15 @@ class Watched(Store):
 
     reads = 0
     away = False
+    answers: asyncio.Event | None = None
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         self.reads += 1
         await asyncio.sleep(0)
         if self.away:
             raise StoreUnavailable("away")
+        if self.answers is not None:
+            await self.answers.wait()
         return await super().read(fn)
 
 
@@ -216,6 +219,25 @@ async def test_key_that_has_ended_is_not_rotated(place: Place) -> None:
 
     with pytest.raises(BadRequest, match="works no more"):
         await issuing.rotate(place.store, place.secret, issued.id, 10)
+
+
+async def test_known_keys_work_while_the_database_hangs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing: one request waits a moment for it, and those that come then do not."""
+    monkeypatch.setattr("embedrock.service.keys._WAIT_S", 0.02)
+    issued = await place.issue()
+    caller = await place.find(issued.token)
+    place.now += 10
+    place.store.answers = asyncio.Event()
+    reads = place.store.reads
+    assert [await place.find(issued.token) for _ in range(5)] == [caller] * 5
+    assert place.store.reads == reads + 1, "it is asked once"
+    place.now += 900
+    unknown = asyncio.create_task(place.find(issued.token))
+    await asyncio.wait([unknown], timeout=0.05)
+    assert not unknown.done(), "what was found so long ago tells nothing"
+
+    place.store.answers.set()
+    assert await unknown == caller
 
 
 async def test_known_keys_work_while_the_database_is_away_and_unknown_ones_are_not_called_wrong(place: Place) -> None:

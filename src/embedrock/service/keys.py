@@ -24,6 +24,7 @@ from embedrock.upstream.guardrail import Guardrail
 
 _FRESH_S: Final = 2.0  # a key that is revoked works no longer than this
 _STALE_S: Final = 900.0  # the same while the database is away
+_WAIT_S: Final = 1.0  # for a database that does not answer, before what was found earlier is taken
 _KEPT: Final = 20_000  # keys that were looked up, wrong ones too
 
 _log = logging.getLogger(LOGGER)
@@ -59,7 +60,7 @@ class Keys:
         self._clock = clock
         self._today = today
         self._found: OrderedDict[bytes, _Found] = OrderedDict()
-        self._looking: dict[bytes, asyncio.Task[_Found]] = {}
+        self._looking: dict[bytes, tuple[asyncio.Task[_Found], float]] = {}  # and since when
 
     async def any_usable(self) -> bool:
         """Return whether there is a key that somebody may use. Raises StoreUnavailable."""
@@ -83,11 +84,23 @@ class Keys:
 
     async def _look(self, known: bytes) -> _Found:
         """Look a digest up, once for all who ask."""
-        task = self._looking.get(known)
+        now = asyncio.get_running_loop().time()
+        task, since = self._looking.get(known, (None, now))
         if task is None:
-            task = self._looking[known] = asyncio.create_task(self._looked_up(known))
+            task = asyncio.create_task(self._looked_up(known))
+            self._looking[known] = task, now
             task.add_done_callback(lambda task: self._looked(known, task))
+        old = self._old(known)
+        if old is not None:
+            await asyncio.wait([task], timeout=max(0.0, since + _WAIT_S - now))
+            if not task.done():
+                return old
         return await asyncio.shield(task)
+
+    def _old(self, known: bytes) -> _Found | None:
+        """Return what was found earlier, if that holds while the database is away."""
+        old = self._found.get(known)
+        return None if old is None or old.at + _STALE_S <= self._clock() else old
 
     async def _looked_up(self, known: bytes) -> _Found:
         now = self._clock()
@@ -95,8 +108,8 @@ class Keys:
             store = await self._store()
             row = None if store is None else await store.read(lambda tx: keys.find(tx, known))
         except StoreUnavailable:
-            old = self._found.get(known)
-            if old is None or old.at + _STALE_S <= now:
+            old = self._old(known)
+            if old is None:
                 raise
             return old
         usable = row is not None and row.revoked_at is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,6 +22,7 @@ from embedrock.store.writer import Writer
 T = TypeVar("T")
 
 _READERS: Final = 4
+_CLOSE_S: Final = 5.0  # for what is queued, when the database hangs
 _SQLITE: Final = "sqlite:///"
 
 
@@ -82,20 +83,30 @@ class Store:
         transaction. What is not `durable` is quicker, and may be lost when the machine stops, not when the process is
         killed. Raises StoreUnavailable when the database is away; then, rarely, it may have been written.
         """
-        result: T = await self._writer.submit(fn, durable=durable)
+        with _late_is_away():
+            async with asyncio.timeout(self._engine.patience_s):
+                result: T = await self._writer.submit(fn, durable=durable)
         return result
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """Return what `fn` returns; all it reads is of one moment. Raises StoreUnavailable."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+            with _late_is_away():
+                async with asyncio.timeout(self._engine.patience_s):
+                    return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
         except (Lost, _Again) as exc:
             raise StoreUnavailable("The gateway's database cannot be used at the moment.") from exc
 
     async def close(self) -> None:
-        """Finish what is queued, and let go of the database."""
-        await asyncio.to_thread(self._writer.stop)
-        await asyncio.to_thread(self._readers.shutdown)
+        """Finish what is queued, unless the database hangs, and let go of it."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        late = threading.Timer(_CLOSE_S, self._engine.give_up)
+        late.start()
+        self._writer.stop()
+        self._readers.shutdown()
+        late.cancel()
         for session in self._sessions:
             session.close()
 
@@ -110,6 +121,14 @@ class Store:
         self._mine.session = session = self._engine.connect(read_only=True)
         self._sessions.append(session)
         return _within(session, fn)
+
+
+@contextlib.contextmanager
+def _late_is_away() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as exc:
+        raise StoreUnavailable("The gateway's database does not answer at the moment.") from exc
 
 
 def _within(session: Session, fn: Callable[[Tx], T]) -> T:

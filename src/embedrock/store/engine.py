@@ -69,10 +69,16 @@ class Session(Tx, Protocol):
 class Engine(Protocol):
     """A database that was named by its URL."""
 
+    #: How long a function may take before whoever asked is told that the database is away; None: it cannot hang.
+    patience_s: float | None
+
     def connect(self, *, read_only: bool = False, durable: bool = True) -> Session:
         """Return a new connection. What one that is not `durable` commits may be lost when the machine stops, though
         not when a process is killed. Raises Lost.
         """
+
+    def give_up(self) -> None:
+        """End whatever waits for an answer, in any thread, with Lost; the engine is of no use after that."""
 
     def create(self, session: Session) -> None:
         """Begin the transaction of the migrations, alone among all processes."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation, only_added_to
@@ -15,15 +16,20 @@ from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Vio
 try:
     import psycopg
     from psycopg import errors
+    from psycopg.abc import PQGen
     from psycopg.pq import TransactionStatus
     from psycopg.types.numeric import Int8Dumper
 except ImportError:
     raise ConfigError("a postgresql:// database needs the extra: pip install 'embedrock[postgres]'") from None
 
+T = TypeVar("T")
+
 _OLDEST: Final = 150000
 _MIGRATIONS_LOCK: Final = 0x656D62726F636B  # any number that nobody else takes
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _CONNECT_S: Final = 5
+_UNSEEN_MS: Final = 3000  # after which a connection whose packets nobody confirms is dead
+_MIGRATION_S: Final = 3600.0
 _OUTCOME_S: Final = 5.0  # how long the outcome of a commit is asked for after its answer was lost
 _TIMEOUTS: Final = """
     SET lock_timeout = '500ms'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'
@@ -52,10 +58,41 @@ def _translated() -> Iterator[None]:
         raise Lost(str(exc)) from exc
 
 
+class _Connection(psycopg.Connection[Any]):
+    """Ends by itself when an answer does not come: a server that hangs, or a network that does, says nothing."""
+
+    answer_s: float
+    given_up: threading.Event
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        until = time.monotonic() + self.answer_s
+        try:
+            return super().wait(
+                _bounded(gen, lambda: time.monotonic() > until or self.given_up.is_set()), interval, timeout
+            )
+        except TimeoutError:
+            self.pgconn.finish()
+            raise psycopg.OperationalError("no answer came in time") from None
+
+
+def _bounded(gen: PQGen[T], is_over: Callable[[], bool]) -> PQGen[T]:
+    """Do what `gen` does; raise TimeoutError when nothing comes and it is over."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and is_over():
+                raise TimeoutError
+            wanted = gen.send(ready)
+    except StopIteration as exc:
+        result: T = exc.value
+        return result
+
+
 class PostgresSession:
     """One connection."""
 
-    def __init__(self, engine: Postgres, connection: psycopg.Connection[Any], *, read_only: bool) -> None:
+    def __init__(self, engine: Postgres, connection: _Connection, *, read_only: bool) -> None:
         self._engine = engine
         self._connection = connection
         self._cursor = connection.cursor()
@@ -82,6 +119,10 @@ class PostgresSession:
                 rows += cursor.fetchall() if cursor.description else []
                 more = cursor.nextset()
             return rows
+
+    def wait_for(self, seconds: float) -> None:
+        """Wait so long for each answer."""
+        self._connection.answer_s = seconds
 
     def _all(self, script: str) -> None:
         """Run several statements in one round trip."""
@@ -124,12 +165,16 @@ class PostgresSession:
 class Postgres:
     """The database at a libpq URL; `?schema=NAME` keeps the tables in a schema of their own."""
 
+    patience_s: float | None = 10.0
+    answer_s = 12.0  # more than the server's own `statement_timeout`
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         self._schema = options.pop("schema", "")
         if self._schema and not _SCHEMA.fullmatch(self._schema):
             raise ConfigError("schema in the database's URL must be of a-z, 0-9 and _")
+        self._given_up = threading.Event()
         self._url = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(options)))
         try:
             psycopg.conninfo.conninfo_to_dict(self._url)
@@ -137,8 +182,13 @@ class Postgres:
             raise ConfigError("the database's URL is not one that PostgreSQL understands") from None
 
     def connect(self, *, read_only: bool = False, durable: bool = True) -> Session:
+        if self._given_up.is_set():
+            raise Lost("given up")
         with _translated():
-            connection = psycopg.connect(self._url, autocommit=True, connect_timeout=_CONNECT_S)
+            connection = _Connection.connect(
+                self._url, autocommit=True, connect_timeout=_CONNECT_S, tcp_user_timeout=_UNSEEN_MS
+            )
+        connection.answer_s, connection.given_up = self.answer_s, self._given_up
         try:
             with _translated():
                 connection.execute(_TIMEOUTS)
@@ -151,7 +201,12 @@ class Postgres:
         connection.adapters.register_dumper(int, Int8Dumper)  # one type whatever the size: one prepared statement
         return PostgresSession(self, connection, read_only=read_only)
 
+    def give_up(self) -> None:
+        self._given_up.set()
+
     def create(self, session: Session) -> None:
+        if isinstance(session, PostgresSession):
+            session.wait_for(_MIGRATION_S)
         [(version,)] = session.execute("SELECT current_setting('server_version_num')")
         if int(version) < _OLDEST:
             raise ConfigError("PostgreSQL 15 or newer is needed")
@@ -186,6 +241,6 @@ class Postgres:
                 state = f"unknown: {exc}"
             if state in ("committed", "aborted"):
                 return bool(state == "committed")
-            if time.monotonic() > until:
+            if time.monotonic() > until or self._given_up.is_set():
                 raise Lost(f"a transaction's outcome is {state}")
             time.sleep(0.05)

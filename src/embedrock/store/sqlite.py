@@ -95,6 +95,8 @@ class SqliteSession:
 class Sqlite:
     """The database in the file at `path`; it is made when it is not there."""
 
+    patience_s: float | None = None  # the busy timeout ends what waits
+
     def __init__(self, path: Path) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST:
             raise ConfigError(
@@ -112,6 +114,9 @@ class Sqlite:
         except apsw.Error as exc:
             raise Lost(f"{self._path}: {exc}") from exc
         return SqliteSession(connection, read_only=read_only)
+
+    def give_up(self) -> None:
+        pass
 
     def create(self, session: Session) -> None:
         session.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -21,6 +22,7 @@ _CONNECTS: Final = 2  # a connection may have died while nobody used it; a secon
 class _Work(NamedTuple):
     run: Callable[[Tx], Any]
     durable: bool
+    until: float  # after that nobody waits for it any more, and it is not begun
     answer: asyncio.Future[Any]
 
 
@@ -36,6 +38,7 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self.commits = 0
         self._engine = engine
+        self._began = math.inf  # when the transaction under way did
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._sessions: dict[bool, Session] = {}  # for what has to be durable, and for what has not
@@ -43,9 +46,15 @@ class Writer:
         self._thread.start()
 
     def submit(self, run: Callable[[Tx], Any], *, durable: bool = True) -> asyncio.Future[Any]:
-        """Queue `run`; the future is done when its transaction is durable, or came to nothing."""
+        """Queue `run`; the future is done when its transaction is durable, or came to nothing.
+
+        Raises StoreUnavailable while the database hangs: `run` would wait in vain.
+        """
+        now, patience_s = time.monotonic(), self._engine.patience_s or math.inf
+        if now - self._began > patience_s:
+            raise StoreUnavailable("The gateway's database does not answer at the moment.")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(_Work(run, durable, answer))
+        self._queue.put(_Work(run, durable, now + patience_s, answer))
         return answer
 
     def stop(self) -> None:
@@ -56,9 +65,11 @@ class Writer:
     def _work(self) -> None:
         stopping = False
         while not stopping:
-            works, stopping = self._take()
-            if works:
+            taken, stopping = self._take()
+            self._began = time.monotonic()
+            if works := [work for work in taken if work.until > self._began]:
                 self._loop.call_soon_threadsafe(_tell, self._commit(works))
+            self._began = math.inf
         for session in self._sessions.values():
             session.close()
 

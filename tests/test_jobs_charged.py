@@ -1,18 +1,25 @@
-"""What accounts pay for jobs in the background: when they are completed, once, and never more than there is."""
+"""What accounts pay for sound and film: by the second, on every way, and never more than there is.
+
+For jobs in the background they pay when those are completed, once.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.account_books import Books
-from tests.job_files import wav_uri
+from tests.job_files import wav, wav_uri
+from tests.media.samples import picture
 
 if TYPE_CHECKING:
     from tests.conftest import Emulator, Gateway, StartGateway
 
+MARENGO_2 = "twelvelabs.marengo-embed-2-7-v1:0"
+NOVA = "amazon.nova-2-multimodal-embeddings-v1:0"
 MARENGO_3 = "twelvelabs.marengo-embed-3-0-v1:0"
 FIVE_SECONDS = 7000  # micro-credits: 0.00014 $ a second, 10 credits a dollar
 SOUND = {"model": MARENGO_3, "input": wav_uri(5), "background": True}
@@ -75,10 +82,11 @@ def test_a_job_that_fails_costs_nothing(gateway: Gateway, books: Books) -> None:
     assert books.settled("team").posted == 0
 
 
-def test_what_the_account_no_longer_has_is_not_taken(gateway: Gateway, books: Books) -> None:
-    key = books.account("poor", 5_000)
+def test_what_the_account_no_longer_has_is_not_taken(gateway: Gateway, books: Books, media_bucket: Any) -> None:
+    key = books.account("poor", 5_000, s3_prefixes=("s3://media/",))
+    media_bucket.put_object(Bucket="media", Key="slow.wav", Body=wav(5))  # by its size it were shorter
 
-    batch = ended(gateway, key)
+    batch = ended(gateway, key, input="s3://media/slow.wav")
 
     (entry,) = [entry for entry in books.entries("poor") if entry.request == batch["id"]]
     assert batch["status"] == "completed"
@@ -89,20 +97,95 @@ def test_what_the_account_no_longer_has_is_not_taken(gateway: Gateway, books: Bo
 def test_a_budget_of_the_key_counts(gateway: Gateway, books: Books) -> None:
     key = books.account("team", 1_000_000, budget_total=10_000)
 
-    first, second = ended(gateway, key), ended(gateway, key)
+    batch = ended(gateway, key)
+    refused = gateway.embed(SOUND, {"authorization": f"Bearer {key}"})
 
-    charged = {entry.request: (entry.amount, entry.absorbed) for entry in books.entries("team")}
-    assert charged[first["id"]] == (FIVE_SECONDS, 0)
-    assert charged[second["id"]] == (3_000, 4_000)
+    (entry,) = [entry for entry in books.entries("team") if entry.request == batch["id"]]
+    assert (entry.amount, entry.absorbed) == (FIVE_SECONDS, 0)
+    assert (refused.status, refused.error()["code"]) == (402, "insufficient_credits")
 
 
-def test_an_account_without_credits_gets_no_job(gateway: Gateway, books: Books, emulator: Emulator) -> None:
-    key = books.account("broke", 0)
+@pytest.mark.parametrize("granted", [0, FIVE_SECONDS - 1])
+@pytest.mark.parametrize(
+    ("model", "members"),
+    [
+        (MARENGO_3, {"background": True}),
+        (MARENGO_3, {}),
+        (MARENGO_2, {}),
+        (NOVA, {"background": True}),
+        (NOVA, {"duration_seconds": 2}),
+        (NOVA, {}),
+    ],
+)
+def test_sound_that_the_account_cannot_pay_is_not_sent(
+    gateway: Gateway, books: Books, emulator: Emulator, model: str, members: dict[str, Any], granted: int
+) -> None:
+    key = books.account("broke", granted)
 
-    answer = gateway.embed({**SOUND, "input": ["some words", wav_uri(2)]}, {"authorization": f"Bearer {key}"})
+    answer = gateway.embed({"model": model, "input": wav_uri(5), **members}, {"authorization": f"Bearer {key}"})
 
     assert (answer.status, answer.error()["code"]) == (402, "insufficient_credits")
+    assert emulator.bodies("StartAsyncInvoke") == emulator.bodies("InvokeModel") == []
+    assert books.settled("broke").posted == 0
+
+
+def test_who_has_no_credits_gets_nothing_whatever_it_is_thought_to_cost(
+    gateway: Gateway, books: Books, emulator: Emulator, media_bucket: Any
+) -> None:
+    key = books.account("broke", 0, s3_prefixes=("s3://media/",))
+    media_bucket.put_object(Bucket="media", Key="one.txt", Body=b"words in S3, which nobody has counted")
+
+    answer = gateway.embed({"model": NOVA, "input": "s3://media/one.txt"}, {"authorization": f"Bearer {key}"})
+
+    assert (answer.status, answer.error()["code"]) == (402, "insufficient_credits")
+    assert emulator.bodies("InvokeModel") == []
+
+
+def test_sound_in_a_call_is_charged_by_its_seconds(gateway: Gateway, books: Books, emulator: Emulator) -> None:
+    key = books.account("team", 1_000_000)
+    headers = {"authorization": f"Bearer {key}"}
+
+    answer = gateway.embed({"model": NOVA, "input": [wav_uri(5), wav_uri(2)]}, headers)
+
+    assert answer.status == 200, answer.body
+    assert len(emulator.bodies("InvokeModel")) == 2
     assert emulator.bodies("StartAsyncInvoke") == []
+    (entry,) = books.entries("team")
+    assert (entry.kind, entry.amount, entry.absorbed, entry.model) == ("use", FIVE_SECONDS * 7 // 5, 0, NOVA)
+    assert books.settled("team").posted == entry.amount
+
+
+def test_sound_in_segments_is_charged_beside_what_is_in_calls(gateway: Gateway, books: Books) -> None:
+    key = books.account("team", 1_000_000)
+    image = f"data:image/png;base64,{b64encode(picture('PNG')).decode()}"
+    body = {"model": NOVA, "input": [wav_uri(5), image], "duration_seconds": 2}
+
+    answer = gateway.embed(body, {"authorization": f"Bearer {key}"})
+
+    assert answer.status == 200, answer.body
+    assert books.settled("team").posted == FIVE_SECONDS + 600  # 0.00006 $ the picture
+
+
+def test_a_clip_that_a_call_refuses_is_charged_as_the_job_that_it_becomes(
+    gateway: Gateway, books: Books, emulator: Emulator
+) -> None:
+    key = books.account("team", 1_000_000)
+
+    answer = gateway.embed({"model": NOVA, "input": wav_uri(40)}, {"authorization": f"Bearer {key}"})
+
+    assert answer.status == 200, answer.body
+    assert len(emulator.bodies("StartAsyncInvoke")) == 1
+    assert books.settled("team").posted == 8 * FIVE_SECONDS
+
+
+def test_sound_that_does_not_tell_its_length_is_charged_by_its_size(gateway: Gateway, books: Books) -> None:
+    key = books.account("team", 1_000_000)
+    second = f"data:audio/mpeg;base64,{b64encode(b'ID3' + bytes(15_997)).decode()}"
+
+    answer = gateway.embed({"model": NOVA, "input": second}, {"authorization": f"Bearer {key}"})
+
+    assert answer.status == 200, answer.body
+    assert books.settled("team").posted == FIVE_SECONDS // 5
 
 
 def test_a_request_that_waits_is_charged_for_its_seconds_too(gateway: Gateway, books: Books) -> None:

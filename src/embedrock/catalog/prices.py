@@ -65,6 +65,11 @@ class Rate:
             int(price * self._scale) for price in prices
         )
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing of the model has a price that is known."""
+        return not (self._tokens or self._texts or self._images or self._audio or self._video)
+
     def micro_credits(self, billed: Billed) -> int:
         """Return what `billed` costs, as `micro_credits` of its `cost_usd`."""
         total: int | Fraction = self._tokens * billed.tokens + self._texts * billed.texts + self._images * billed.images

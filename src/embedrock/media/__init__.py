@@ -6,6 +6,7 @@ refused with a BadRequest that names the parameter and never holds the content.
 
 from embedrock.media.data_uri import LongUri, Media, is_media, read_bytes, read_data_uri
 from embedrock.media.formats import BY_EXTENSION, Kind
+from embedrock.media.length import seconds as clip_seconds
 from embedrock.media.s3_uri import S3Object, is_s3, of_mime, read_s3_uri
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LongUri",
     "Media",
     "S3Object",
+    "clip_seconds",
     "is_media",
     "is_s3",
     "of_mime",

@@ -148,6 +148,7 @@ class Background:
             price="" if price is None else str(price),
             texts=bill.texts,
             images=bill.images,
+            milliseconds=int((work.lengths or {}).get(position, 0) * 1000),
         )
 
     async def find(self, id_: str, owner: str | None) -> Job:
@@ -370,7 +371,7 @@ def _completed(job: Job, folder: str, found: Found) -> dict[str, int | str]:
         "folder": folder,
         "vectors": len(found.vectors),
         "failures": msgspec.json.encode(failures).decode() if failures else "",
-        "milliseconds": int(found.seconds * 1000),
+        "milliseconds": int(found.seconds * 1000) or job.milliseconds,
     }
 
 

@@ -85,13 +85,17 @@ class Bill:
         self._metadata = json.dumps(metadata, separators=(",", ":")) if metadata else None
 
     def hold(self, target: Target, estimate: Billed) -> None:
-        """Begin to hold what the request will probably cost; `held` says when it may go on."""
+        """Begin to hold what the request will probably cost; `held` says when it may go on.
+
+        Of a model that has a price something is held whatever is asked: who has no credits left gets nothing of it.
+        """
         self._target = target
         self._budgets = _budgets(self._caller, time.gmtime())
+        least = 0 if self._rates.of(target).is_free else 1
         self._asked = self._ledger.ask(
             self._request,
             self._account,
-            self._cost(estimate),
+            max(least, self._cost(estimate)),
             budgets=self._budgets,
             claim=self._claim,
         )

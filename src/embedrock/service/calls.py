@@ -138,7 +138,7 @@ class Calls:
             work.truncated = (*work.truncated, positions.start)
         tokens = answer.tokens
         counted = sum(map(estimate_tokens, items)) if tokens is None else tokens
-        work.counted(items, counted, reported=tokens is not None)
+        work.counted(items, counted, reported=tokens is not None, seconds=work.timed(positions))
         return found  # type: ignore[return-value]  # made by the work's own render
 
     # ------------------------------------------------------------------------------------------- calls with others

@@ -21,7 +21,7 @@ from embedrock.errors import BadRequest, ModelNotSupported
 from embedrock.families import FAMILIES, Family
 from embedrock.families.parameters import Wanted
 from embedrock.inputs import Fused, Inputs, Item, is_heavy, read_inputs
-from embedrock.service import guard
+from embedrock.service import clips, guard
 from embedrock.service.attempts import Patience
 from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
@@ -189,9 +189,10 @@ class Embedder:
             ways = ways[:1]  # that other regions and accounts read the objects too is not known
         if admission is not None:
             await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
+        lengths = None if inputs.texts_only else clips.lengths(target.spec, ready.items)
         if bill is not None:
             sent = list(set(ready.items)) if inputs.texts_only else ready.items
-            bill.hold(target, billed(sent, sum(map(estimate_tokens, sent))))
+            bill.hold(target, billed(sent, sum(map(estimate_tokens, sent)), lengths))
         guarded = None
         if guardrail is not None:
             if bill is not None:
@@ -217,6 +218,7 @@ class Embedder:
             retries,
             caller.shares_calls,
             bill,
+            lengths,
         )
         if later and accept is not None:
             if bill is not None:

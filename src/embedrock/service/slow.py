@@ -81,7 +81,20 @@ class Slow:
         found: dict[int, list[V]],
         segments: dict[int, Sequence[Segment | None]],
     ) -> None:
-        part = replace(work, items=[work.items[position] for position in positions], firsts=positions)
+        lengths = work.lengths or {}
+        part = replace(
+            work,
+            items=[work.items[position] for position in positions],
+            firsts=positions,
+            lengths={number: lengths[position] for number, position in enumerate(positions) if position in lengths},
+            tokens=0,
+            reported=True,
+            calls=0,
+            regions=(),
+            truncated=(),
+            segments=None,
+            seconds=None,
+        )
         vectors = iter(await self._calls.run(part))
         for number, position in enumerate(positions):
             its = (part.segments or {}).get(number, (None,))
@@ -91,6 +104,7 @@ class Slow:
         work.reported = work.reported and part.reported
         work.calls += part.calls
         work.truncated = (*work.truncated, *(positions[number] for number in part.truncated))
+        work.seconds = {**(work.seconds or {}), **{positions[at]: s for at, s in (part.seconds or {}).items()}}
         for region in part.regions:
             work.answered(region)
 
@@ -131,9 +145,10 @@ class Slow:
         work.answered(place.way.region)
         work.reported = False
         work.tokens += estimate_tokens(item)
-        work.seconds = {**(work.seconds or {}), position: found.seconds}
+        seconds = found.seconds or (work.lengths or {}).get(position, 0.0)
+        work.seconds = {**(work.seconds or {}), position: seconds}
         if work.bill is not None:
-            work.bill.add(billed([item], estimate_tokens(item), {0: found.seconds}), reported=False)
+            work.bill.add(billed([item], estimate_tokens(item), {0: seconds}), reported=False)
 
     def _clear(self, place: Place, folder: str) -> None:
         async def clear() -> None:

@@ -51,7 +51,7 @@ class Job:
     remove_at: int = 0  # when the gateway's folder goes; 0: never, or it is gone
     vectors: int = 0
     failures: str = ""  # what could not be embedded: JSON
-    milliseconds: int = 0  # of sound or film
+    milliseconds: int = 0  # of sound or film; until it is completed as its file tells
     message: str = ""
     account: str = ""  # who pays when it is completed; "": nobody
     key_id: str = ""

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from embedrock import media
-from embedrock.catalog import MODELS
+from embedrock.catalog import MODELS, ModelSpec
 from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import BadRequest, InvalidUpstream
 from embedrock.faces.http import headers as header
@@ -28,6 +28,7 @@ from embedrock.faces.sdk.arguments import InvalidArgument
 from embedrock.faces.sdk.asking import Ask, Result
 from embedrock.faces.sdk.link import Link, Request
 from embedrock.inputs import read_inputs
+from embedrock.service import clips
 from embedrock.service.lanes import in_lanes
 from embedrock.service.work import billed
 from embedrock.vectors import BROKEN_JSON, Label, Render, Segment, as_base64
@@ -197,7 +198,7 @@ def _result(ask: Ask, answer: _Answer, found: list[V], headers: Mapping[bytes, b
         tokens=tokens,
         reported=headers.get(header.USAGE) != b"estimated",
         # The gateway does not say what it cost. What nobody here knows the price of adds nothing.
-        cost_usd=cost_usd(spec, _billed(ask, tokens)) if spec else Decimal(),
+        cost_usd=cost_usd(spec, _billed(spec, ask, tokens)) if spec else Decimal(),
         calls=int(headers.get(header.CALLS, b"1")),
         emptied=_indexes(headers, header.EMPTY),
         truncated=_indexes(headers, header.TRUNCATED),
@@ -208,12 +209,13 @@ def _result(ask: Ask, answer: _Answer, found: list[V], headers: Mapping[bytes, b
     )
 
 
-def _billed(ask: Ask, tokens: int) -> Billed:
+def _billed(spec: ModelSpec, ask: Ask, tokens: int) -> Billed:
     inputs = ask.as_list
     items = [ask.input] if inputs is None else inputs
     if not any(map(_may_be_media, items)):
         return Billed(tokens, texts=len(items))
-    return billed(read_inputs(ask.input, max_inputs=sys.maxsize, empty_as_space=True).items, tokens)
+    sent = read_inputs(ask.input, max_inputs=sys.maxsize, empty_as_space=True).items
+    return billed(sent, tokens, clips.lengths(spec, sent))
 
 
 def _may_be_media(item: object) -> bool:

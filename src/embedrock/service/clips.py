@@ -1,0 +1,34 @@
+"""Sound and film as they are billed: by the second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from embedrock.catalog import MediaLimits, ModelSpec
+from embedrock.inputs import Item
+from embedrock.media import Media, S3Object, clip_seconds
+
+_BY_THE_SECOND: Final = ("audio", "video")
+
+
+def lengths(spec: ModelSpec, items: Sequence[Item]) -> dict[int, float]:
+    """Return the seconds of sound and film by position, as far as the files tell; no more than the model takes."""
+    found = {}
+    for position, item in enumerate(items):
+        if isinstance(item, Media | S3Object) and item.kind in _BY_THE_SECOND:
+            limits = _limits(spec, item)
+            most = limits.async_seconds or limits.sync_seconds or math.inf
+            found[position] = min(clip_seconds(item), most)
+    return found
+
+
+def in_a_call(spec: ModelSpec, item: Item, length: float) -> float:
+    """Return the seconds of a clip that was embedded by a call: Bedrock refuses longer ones than the model's limit."""
+    return min(length, _limits(spec, item).sync_seconds or math.inf)
+
+
+def _limits(spec: ModelSpec, item: Item) -> MediaLimits:
+    found: MediaLimits | None = getattr(spec, getattr(item, "kind", ""), None)
+    return found or MediaLimits()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 from embedrock.database import Database
 from embedrock.errors import StoreUnavailable
 from embedrock.service.door import Door
+from embedrock.service.issuing import check_secret
 from embedrock.service.limits import Limits
 from embedrock.settings import Settings, SettingsError
+from embedrock.store import ConfigError
 
 if TYPE_CHECKING:
     from embedrock.service.jwks import KeySource
@@ -29,9 +31,13 @@ async def check_database(settings: Settings) -> None:
     """Raise SettingsError when there is a database that can never work. One that is away may come back."""
     database = Database(settings)
     try:
+        secret = database.find_secret()
         with suppress(StoreUnavailable):
-            await database.existing()
-        database.find_secret()
+            store = await database.existing()
+            if store is not None:
+                await check_secret(store, secret)
+    except ConfigError as exc:
+        raise SettingsError(str(exc)) from None
     finally:
         await database.close()
 

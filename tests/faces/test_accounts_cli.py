@@ -206,9 +206,23 @@ def test_empty_lists_say_how_to_begin(run: Run) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_keys_in_postgresql_need_a_secret_that_replicas_share(run_embedrock: RunEmbedrock, database_url: str) -> None:
+    """The gateway that has none, or another, does not start; and no account is left of an order that failed."""
     here = {"EMBEDROCK_DATABASE_URL": database_url}
-    ended = run_embedrock("accounts", "create", "team", "--key", **here)
-    check_failed(ended, 1, "EMBEDROCK_KEY_SECRET")
+    secret = {"EMBEDROCK_KEY_SECRET": "0123456789" * 4}
+    other = {"EMBEDROCK_KEY_SECRET": "9876543210" * 4}
+    create = ["accounts", "create", "team", "--key"]
+    check_failed(run_embedrock(*create, **here), 1, "EMBEDROCK_KEY_SECRET")
 
-    made = run_embedrock("keys", "create", "--account", "team", EMBEDROCK_KEY_SECRET="0123456789" * 4, **here)
-    assert out(made).startswith("sk-embedrock-")
+    first = run_embedrock(*create, **secret, **here)
+
+    assert out(first).splitlines()[-1].startswith("sk-embedrock-")
+    wrongs: list[dict[str, str]] = [{}, other]
+    for wrong in wrongs:
+        check_failed(run_embedrock("accounts", "create", "late", "--key", **wrong, **here), 1, "EMBEDROCK_KEY_SECRET")
+        check_failed(run_embedrock("keys", "create", "--account", "team", **wrong, **here), 1, "EMBEDROCK_KEY_SECRET")
+        served = run_embedrock("serve", "--port", "0", AWS_REGION="us-east-1", **wrong, **here)
+        check_failed(served, 1, "EMBEDROCK_KEY_SECRET")
+    assert [row["name"] for row in made(run_embedrock("accounts", "list", "--json", **here))] == ["team"]
+    (key,) = made(run_embedrock("keys", "list", "--json", **here))
+    assert out(run_embedrock("keys", "revoke", key["id"], **here))
+    assert out(run_embedrock("keys", "create", "--account", "team", **other, **here)).startswith("sk-embedrock-")

@@ -17,7 +17,7 @@ from embedrock.service.key_form import PREFIX, digest, make, shown
 from embedrock.service.keys import Keys
 from embedrock.service.limits import Limits
 from embedrock.service.policy import Policy
-from embedrock.store import Store, Tx, keys, open_store, reports
+from embedrock.store import ConfigError, Store, Tx, keys, open_store, reports
 from embedrock.store.secret import Secret
 from embedrock.upstream.guardrail import Guardrail
 
@@ -295,7 +295,7 @@ async def test_secret_that_is_gone_is_not_made_anew(place: Place, tmp_path: Path
     (tmp_path / "secret").unlink()
     place.secret = Secret("", tmp_path / "secret")
 
-    with pytest.raises(BadRequest, match="bring it back"):
+    with pytest.raises(ConfigError, match="bring back"):
         await place.issue()
     assert not (tmp_path / "secret").exists()
 

@@ -10,7 +10,7 @@ from embedrock.errors import BadRequest, NotFound
 from embedrock.service import key_form
 from embedrock.service import policy as policies
 from embedrock.service.policy import Policy
-from embedrock.store import Store, Tx, books, keys, reports
+from embedrock.store import ConfigError, Store, Tx, books, keys, reports
 from embedrock.store.secret import Secret
 
 MICRO: Final = 1_000_000  # micro-credits in a credit, microseconds in a second
@@ -58,6 +58,17 @@ async def top_up(store: Store, name: str, credits_micro: int) -> reports.Account
     return await store.write(write)
 
 
+async def secret_of_keys(store: Store, secret: Secret) -> bytes:
+    """Return what new keys are kept under, made with the first. Raises ConfigError."""
+    await check_secret(store, secret.find())
+    return secret.make()
+
+
+async def check_secret(store: Store, secret: bytes | None) -> None:
+    """Raise ConfigError when keys in use were made under another secret, or there is none any more."""
+    await store.read(lambda tx: _check_mark(tx, secret))
+
+
 async def issue(
     store: Store, secret: Secret, account: str, name: str, policy: Policy, expires_at: int | None = None
 ) -> Issued:
@@ -68,13 +79,11 @@ async def issue(
         text = policies.write(policy)
     except ValueError as exc:
         raise BadRequest(f"The key's rights are not in order: {exc}.") from None
-    others = await store.read(keys.count)
-    if others and secret.find() is None:
-        raise BadRequest("The secret of the keys is gone, and new ones cannot stand beside the old: bring it back.")
-    under = secret.make()
+    under = await secret_of_keys(store, secret)
     issued = _new()
 
     def write(tx: Tx) -> None:
+        _keep_mark(tx, under)
         row = _row(issued, issued.id, _account(tx, account), name, expires_at, text)
         keys.add(tx, row, key_form.digest(under, issued.token.encode()))
 
@@ -84,10 +93,11 @@ async def issue(
 
 async def rotate(store: Store, secret: Secret, key_id: str, overlap_s: int) -> Issued:
     """Return a key in the place of another, which goes on working for so long. Raises NotFound, BadRequest."""
-    under = secret.make()
+    under = await secret_of_keys(store, secret)
     issued, now = _new(), now_us()
 
     def write(tx: Tx) -> None:
+        _keep_mark(tx, under)
         old = _key(tx, key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise BadRequest(f"The key {key_id} works no more; make a new one.", param="id")
@@ -118,6 +128,28 @@ async def revoke_all(store: Store, account: str) -> int:
 def now_us() -> int:
     """Return the time in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+def _check_mark(tx: Tx, secret: bytes | None) -> bool:
+    """Return whether any key is in use. Raises ConfigError when the secret is not theirs."""
+    if not keys.any_usable(tx, now_us()):
+        return False
+    if secret is None:
+        raise ConfigError(
+            "the secret that keys are kept under is gone, and without it none of them works: set EMBEDROCK_KEY_SECRET "
+            "to it, or bring back the file beside the database"
+        )
+    if keys.mark(tx) not in (None, key_form.mark(secret)):
+        raise ConfigError(
+            "EMBEDROCK_KEY_SECRET, or the file beside the database, is not the secret that the keys in it are kept "
+            "under: none of them would work"
+        )
+    return True
+
+
+def _keep_mark(tx: Tx, secret: bytes) -> None:
+    if not _check_mark(tx, secret):
+        keys.set_mark(tx, key_form.mark(secret))
 
 
 def _new() -> Issued:

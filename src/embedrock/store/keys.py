@@ -70,10 +70,16 @@ def any_usable(tx: Tx, now: int) -> bool:
     return bool(tx.execute(f"SELECT 1 FROM api_keys WHERE {usable} LIMIT 1", now))  # noqa: S608
 
 
-def count(tx: Tx) -> int:
-    """Return how many keys there ever were."""
-    [(number,)] = tx.execute("SELECT count(*) FROM api_keys")
-    return int(number)
+def mark(tx: Tx) -> bytes | None:
+    """Return what the secret of the keys is known by, if they say so."""
+    rows = tx.execute("SELECT mark FROM key_secret")
+    return bytes(rows[0][0]) if rows else None
+
+
+def set_mark(tx: Tx, value: bytes) -> None:
+    """Keep what the secret of the keys is known by."""
+    tx.execute("DELETE FROM key_secret")
+    tx.execute("INSERT INTO key_secret (mark) VALUES (?)", value)
 
 
 def revoke(tx: Tx, key_id: str, now: int) -> None:

@@ -92,6 +92,10 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "CREATE INDEX jobs_remove ON jobs (remove_at)",
         ),
     ),
+    (
+        4,  # what the secret of the keys is known by: another one fits none of them
+        ("CREATE TABLE key_secret (mark {blob} NOT NULL)",),
+    ),
 )
 
 

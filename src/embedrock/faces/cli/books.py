@@ -125,6 +125,8 @@ def accounts_create(
     granted = None if credits_given is None else amount(credits_given, "--credits")
 
     async def work(store: Any, secret: Any) -> dict[str, Any]:
+        if key:
+            await issuing.secret_of_keys(store, secret)  # before there is an account
         account = await issuing.open_account(store, name, granted)
         made: dict[str, Any] = {
             "id": account,

@@ -6,12 +6,22 @@ import asyncio
 import json
 import struct
 from base64 import b64decode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedrock import Client, aembedding, embedding
-from embedrock.errors import BadRequest, ContentBlocked, EmbedrockError, ModelNotFound, Unauthenticated, Unavailable
+from embedrock.errors import (
+    BadRequest,
+    ContentBlocked,
+    EmbedrockError,
+    InvalidUpstream,
+    ModelNotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from embedrock.faces.sdk.arguments import InvalidArgument
 from embedrock.faces.sdk.remote import cut
 
 from .stand_ins import Silent, whose
@@ -132,6 +142,39 @@ def test_gateway_waits_for_what_the_page_refuses(gateway: Gateway, clips: dict[s
     response = embedding(NOVA, [clips["mp4"]], dimensions=256, api_base=gateway.url)
 
     assert len(response.data[0].embedding) == 256
+
+
+@pytest.mark.parametrize(
+    ("param", "arguments"),
+    [
+        ("background", {"model": NOVA, "background": True}),
+        ("model", {"model": f"bedrock/async_invoke/{NOVA}", "output_s3_uri": "s3://your-bucket/out"}),
+    ],
+)
+def test_client_begins_no_job_whose_vectors_it_could_not_return(
+    gateway: Gateway, emulator: Emulator, param: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"embedrock\.embedding") as refused:
+        Client(base_url=gateway.url).embed(["a"], **arguments)
+
+    assert refused.value.param == param
+    assert emulator.journal() == []
+
+
+def test_client_names_the_jobs_that_an_alias_of_the_gateways_began(
+    start_gateway: StartGateway, emulator: Emulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "embedrock.yaml"
+    file.write_text(f"aliases:\n  later: bedrock/async_invoke/{NOVA}\n", encoding="utf-8")
+    gateway = start_gateway(
+        AWS_ENDPOINT_URL=emulator.url,
+        AWS_S3_REGIONAL_BUCKETS='{"us-east-1": "embedrock-emulator"}',
+        EMBEDROCK_CONFIG=str(file),
+        XDG_DATA_HOME=str(tmp_path),
+    )
+
+    with pytest.raises(InvalidUpstream, match="batch_"):
+        Client("later", base_url=gateway.url).embed(["a"])
 
 
 def test_unknown_parameters_are_dropped_one_by_one(gateway: Gateway, emulator: Emulator, expected: Expected) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeAlias, overload
+from typing import Any, Final, Self, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedrock import media, vectors
 from embedrock.accounts import Account
+from embedrock.errors import InvalidUpstream
 from embedrock.faces.sdk import background
 from embedrock.faces.sdk.arguments import InvalidArgument, find_place, read_retries, read_seconds
 from embedrock.faces.sdk.asking import Ask, Result, ask_here, make_ask
@@ -21,6 +22,8 @@ from embedrock.faces.sdk.background import Job
 from embedrock.faces.sdk.engines import Engines
 from embedrock.faces.sdk.functions import TIMEOUT_S
 from embedrock.faces.sdk.link import check_key
+
+_ASYNC: Final = "async_invoke/"
 
 Vectors: TypeAlias = NDArray[np.float32]
 
@@ -109,6 +112,12 @@ class _Core:
         if "encoding_format" in params:
             raise InvalidArgument(
                 "'encoding_format' has no place here: the vectors are numpy's.", param="encoding_format"
+            )
+        if params.get("background") or _ASYNC in (model or self._model or ""):
+            raise InvalidArgument(
+                "A job in the background has no vectors yet, and numpy nothing to hold: `embedrock.embedding` begins "
+                "one, and tells its batch.",
+                param="background" if params.get("background") else "model",
             )
         ask = make_ask(
             model or self._model,
@@ -225,6 +234,9 @@ class AsyncClient(_Core):
 
 
 def _embeddings(result: Result[Vectors]) -> Embeddings:
+    if result.batches:  # by an alias of the gateway, which nobody here can see through
+        ids = [str(batch.get("id")) for batch in result.batches]
+        raise InvalidUpstream(f"The gateway began jobs, which have no vectors yet: {', '.join(ids)}.")
     return Embeddings(
         vectors=np.stack(result.vectors),
         indexes=result.indexes,

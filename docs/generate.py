@@ -229,6 +229,8 @@ def setting_page() -> str:
 def _default(value: object) -> str:
     if value in ((), None, ""):
         return ""
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

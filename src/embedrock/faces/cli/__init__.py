@@ -225,10 +225,12 @@ def config_check(config: ConfigFile = None) -> None:
     chosen = find_settings(config)
     for setting in settings.documented():
         value = getattr(chosen, setting.name)
-        if value == ():
+        if value in ((), ""):
             value = "none"
-        if setting.metadata["secret"]:
-            value = f"{len(value)} set" if value else "none"
+        elif setting.metadata["secret"]:  # how many keys, and of nothing how long
+            value = f"{len(value)} set" if isinstance(value, tuple) else "set"
+        elif isinstance(value, tuple):
+            value = ",".join(value)
         elif isinstance(value, bool):
             value = str(value).lower()
         print(f"EMBEDROCK_{setting.name.upper():<16} {value!s:<12} {setting.metadata['help']}")
@@ -237,6 +239,9 @@ def config_check(config: ConfigFile = None) -> None:
         print(f"Alias     {alias} is {model.model}{_shown(model.params)}")
     for name, members in chosen.default_model_params.items():
         print(f"Defaults  {name}{_shown(members)}")
+    print(f"Buckets   {', '.join(f'{region}: {name}' for region, name in chosen.buckets.items()) or 'none'}")
+    if not chosen.quotas:
+        print("Quotas    none told; they are learned from throttles")
     for name, (requests, tokens) in chosen.quotas.items():
         print(f"Quota     {name}: {requests or 'unknown'} requests, {tokens or 'unknown'} tokens a minute")
     print(f"ARNs      {len(chosen.arns)} with a model behind them")

@@ -212,6 +212,18 @@ def test_embed_fails_in_one_line(
     check_failed(run_embedrock("embed", *arguments, **aws), 1, *words)
 
 
+@pytest.mark.parametrize("name", ["nope.pdf", "not/there.jpg", "folder", "program.py"])
+def test_embed_takes_no_name_of_a_file_for_a_text(
+    run_embedrock: RunEmbedrock, emulator: Emulator, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "program.py").write_text("pass\n", encoding="utf-8")
+    given = str(tmp_path / name) if (tmp_path / name).exists() else name
+
+    check_failed(run_embedrock("embed", "hello", given, AWS_ENDPOINT_URL=emulator.url), 2, given, "--file")
+    assert emulator.journal() == []
+
+
 def test_embed_fails_in_one_line_when_bedrock_does(
     run_embedrock: RunEmbedrock, aws: dict[str, str], emulator: Emulator
 ) -> None:
@@ -270,13 +282,20 @@ def test_config_check_prints_what_is_in_force(run_embedrock: RunEmbedrock, tmp_p
             **REGION,
             EMBEDROCK_LANES="9",
             EMBEDROCK_API_KEY="canary-one,canary-two",
+            EMBEDROCK_KEY_SECRET="canary" * 6,
+            EMBEDROCK_QUOTAS=f'{{"{TITAN}": {{"requests_per_minute": 77}}}}',
+            AWS_S3_REGIONAL_BUCKETS='{"us-east-1": "media-of-ours"}',
         )
     )
 
     values = {fields[0]: fields[1] for line in text.splitlines() if (fields := line.split())}
     assert (values["EMBEDROCK_PORT"], values["EMBEDROCK_LANES"], values["EMBEDROCK_MAX_INPUTS"]) == ("4001", "9", "100")
     assert "canary" not in text
-    assert "us-east-1" in text
+    secrets = {name: values[f"EMBEDROCK_{name}"] for name in ("API_KEY", "KEY_SECRET", "DATABASE_URL", "JWT_KEY")}
+    assert secrets == {"API_KEY": "2", "KEY_SECRET": "set", "DATABASE_URL": "none", "JWT_KEY": "none"}
+    assert values["EMBEDROCK_JWT_ALGORITHMS"] == "RS256"
+    assert "us-east-1: media-of-ours" in text
+    assert "77 requests" in text
     assert "small" in text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import re
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _USUAL_MODEL = "amazon.titan-embed-text-v2:0"
 _USUAL_OF_FILES: Final = "cohere.embed-v4:0"  # reads pictures, and makes one vector of a page and its name
+
+
+_SPACE: Final = re.compile(r"\s")
 
 
 class Input(NamedTuple):
@@ -157,8 +162,17 @@ def _inputs(given: str) -> list[Input]:
 
     path = Path(given)
     extension = path.suffix.lower().removeprefix(".")
-    if not (extension == "pdf" or extension in BY_EXTENSION) or given.startswith("s3://") or not path.is_file():
+    readable = extension == "pdf" or extension in BY_EXTENSION
+    there = os.path.exists(given)  # noqa: PTH110  # Path's raises for what is too long to be a name
+    if given.startswith("s3://") or not (there or (readable and not _SPACE.search(given))):
         return [Input(given, given)]
+    if not there:
+        raise UsageError(f"{given}: there is no such file. A text that looks like one goes into a --file of texts.")
+    if not readable or not path.is_file():
+        raise UsageError(
+            f"{given}: neither a picture, a clip nor a PDF. A file of texts goes with --file; so does a text that is "
+            "also the name of something here."
+        )
     from embedrock.faces import documents
 
     if extension != "pdf":

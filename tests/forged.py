@@ -103,7 +103,7 @@ def forged() -> dict[str, str]:
     wrong: dict[str, list[Any]] = {
         "exp": [str(now + 600), now + 600.5, 1e308, -1, None, True, now - 1, 0],
         "nbf": [now + 600, str(now), now + 0.5],
-        "aud": [None, "other", [AUDIENCE, "other"], [], AUDIENCE + " ", 5],
+        "aud": [None, "other", ["other"], [AUDIENCE, 5], {AUDIENCE: 1}, [], AUDIENCE + " ", 5],
         "iss": [None, ISSUER + "/", "https://evil.example", [ISSUER], 5],
     }
     for claim, values in wrong.items():

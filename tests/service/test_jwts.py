@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
@@ -75,6 +76,22 @@ async def refused(tokens: Tokens, text: str) -> str:
         await tokens.find(text.encode())
     assert caught.value.code == "invalid_token"
     return caught.value.message
+
+
+async def test_token_as_identity_providers_commonly_make_them_is_taken(make: Make) -> None:
+    """With the digest of a certificate, a header of its own, and an audience beside ours."""
+    text = token(header={"x5t": "abc", "x5t#S256": "abc", "ver": "2"}, aud=["other", AUDIENCE])
+
+    assert (await make().find(text.encode())).account
+
+
+@pytest.mark.parametrize("claim", ["exp", "aud", "iss"])
+async def test_claim_that_is_missing_is_named(make: Make, claim: str) -> None:
+    members = {"iss": ISSUER, "aud": AUDIENCE, "sub": ACCOUNT, "exp": int(time.time()) + 600}
+    del members[claim]
+    text = jwt.encode(members, RSA, "RS256", {"kid": JWK["kid"]})
+
+    assert f"it has no '{claim}'" in await refused(make(), text)
 
 
 async def test_token_leads_to_its_account(make: Make) -> None:

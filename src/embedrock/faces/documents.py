@@ -63,7 +63,9 @@ def picture(file: str | Path, *, max_pixels: int = MAX_PIXELS) -> str:
     data = _read(path)
     found = _known(data, path)
     if found.kind != "image":
-        raise InvalidArgument(f"{path.name}: it is no picture; sound and film go through a gateway, or `embedrock.Client`.", param="file")
+        raise InvalidArgument(
+            f"{path.name}: sound and film are not for this; a gateway and `embedrock.Client` take them.", param="file"
+        )
     side = max(found.width or 0, found.height or 0)
     if found.size <= _MAX_BYTES and side <= _MAX_SIDE and (found.width or 0) * (found.height or 0) <= max_pixels:
         return found.data_uri

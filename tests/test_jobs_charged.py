@@ -16,7 +16,7 @@ from tests.job_files import wav, wav_uri
 from tests.media.samples import picture
 
 if TYPE_CHECKING:
-    from tests.conftest import Emulator, Gateway, StartGateway
+    from tests.conftest import Answer, Emulator, Gateway, StartGateway
 
 MARENGO_2 = "twelvelabs.marengo-embed-2-7-v1:0"
 NOVA = "amazon.nova-2-multimodal-embeddings-v1:0"
@@ -24,6 +24,7 @@ MARENGO_3 = "twelvelabs.marengo-embed-3-0-v1:0"
 FIVE_SECONDS = 7000  # micro-credits: 0.00014 $ a second, 10 credits a dollar
 SOUND = {"model": MARENGO_3, "input": wav_uri(5), "background": True}
 DEADLINE_S = 60.0
+FORGET = "UPDATE idempotency SET answer = NULL WHERE account = ? AND answer IS NOT NULL RETURNING name"
 
 
 @pytest.fixture
@@ -50,7 +51,16 @@ def ended(gateway: Gateway, key: str, **members: Any) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {key}"}
     answer = gateway.embed(SOUND | members, headers)
     assert answer.status == 202, answer.body
-    id_ = answer.json()["data"][0]["batch"]["id"]
+    return wait_for_end(gateway, key, ids(answer)[0])
+
+
+def ids(answer: Answer) -> list[str]:
+    """Return the ids of the jobs that a request was answered with."""
+    return [row["batch"]["id"] for row in answer.json()["data"]]
+
+
+def wait_for_end(gateway: Gateway, key: str, id_: str) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {key}"}
     deadline = time.monotonic() + DEADLINE_S
     while True:
         batch: dict[str, Any] = gateway.request("GET", f"/v1/batches/{id_}", headers=headers).json()
@@ -208,6 +218,25 @@ def test_a_request_that_is_sent_twice_with_one_key_makes_one_job(
     assert (first.status, second.status) == (202, 202)
     assert first.json() == second.json()
     assert len({body["clientRequestToken"] for body in emulator.bodies("StartAsyncInvoke")}) <= 1
+
+
+def test_a_request_whose_answer_is_no_longer_kept_has_the_jobs_it_had(
+    gateway: Gateway, books: Books, emulator: Emulator
+) -> None:
+    key = books.account("team", 1_000_000)
+    headers = {"authorization": f"Bearer {key}", "idempotency-key": "once"}
+    body = {**SOUND, "input": ["one text", "another"]}
+
+    first = gateway.embed(body, headers)
+    assert books.write(lambda tx: tx.execute(FORGET, books.id("team"))) == [("once",)]
+    second = gateway.embed(body, headers)
+
+    assert (first.status, second.status) == (202, 202)
+    assert ids(first) == ids(second)
+    for id_ in ids(first):
+        wait_for_end(gateway, key, id_)
+    assert len(emulator.bodies("StartAsyncInvoke")) == 2
+    assert {entry.request for entry in books.entries("team") if entry.kind == "use"} >= set(ids(first))
 
 
 def test_a_job_counts_towards_the_tokens_a_minute(gateway: Gateway, books: Books) -> None:

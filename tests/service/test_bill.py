@@ -13,10 +13,10 @@ import pytest
 
 from embedrock.catalog import MODELS, Names, Target
 from embedrock.catalog.prices import Billed
-from embedrock.errors import InsufficientCredits
+from embedrock.errors import IdempotencyInProgress, InsufficientCredits
 from embedrock.service.bill import Bill, Billing, Rates, Replay
 from embedrock.service.callers import Budgets, Caller
-from embedrock.service.ledger import Ledger
+from embedrock.service.ledger import HOLD_US, Ledger, now_us
 from embedrock.store import Store, Tx, books, open_store
 
 ACCOUNT = "acct_1"
@@ -162,6 +162,38 @@ async def test_request_that_was_answered_is_replayed(ledger: Ledger) -> None:
     with pytest.raises(Replay):
         await second.settle()
     second.end()
+
+
+async def test_request_that_ends_after_its_key_is_used_up_is_repeated_for_nothing(ledger: Ledger, store: Store) -> None:
+    """What it wrote is there, and its caller never heard of it."""
+    first, again = bill(ledger), bill(ledger)
+    for request in (first, again):
+        request.claim("key-1", b"digest")
+    first.hold(target(), MILLION)
+    await first.held()
+    await store.write(first.keep)
+    first.end()
+    again.hold(target(), MILLION)
+    await again.held()
+
+    assert again.first == again.name == first.name
+    assert (again.payer().account, first.payer().account) == ("", ACCOUNT)
+    await store.write(again.keep)
+    again.end()
+    await ledger.flush()
+
+
+async def test_request_that_lost_its_idempotency_key_keeps_nothing(ledger: Ledger, store: Store) -> None:
+    first, second = bill(ledger), bill(ledger)
+    for request in (first, second):
+        request.claim("key-1", b"digest")
+        request.hold(target(), MILLION)
+        await request.held()
+        await store.write(lambda tx: books.expire(tx, now_us() + 2 * HOLD_US))
+
+    with pytest.raises(IdempotencyInProgress):
+        await store.write(first.keep)
+    await store.write(second.keep)
 
 
 async def test_bill_without_a_hold_costs_nothing(store: Store, ledger: Ledger) -> None:

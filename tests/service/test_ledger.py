@@ -365,7 +365,7 @@ async def test_answer_too_large_to_keep_is_made_again_and_not_charged_again(stor
     await ledger.hold("r1", ACCOUNT, 3, claim=claim())
     await ledger.close(answered("r1", 3, claim="key-1"))
 
-    assert await ledger.hold("r2", ACCOUNT, 3, claim=claim()) == Held(free=True)
+    assert await ledger.hold("r2", ACCOUNT, 3, claim=claim()) == Held(first="r1")
 
 
 async def test_idempotency_keys_of_accounts_are_their_own(store: Store, ledger: Ledger) -> None:
@@ -382,7 +382,7 @@ async def test_idempotency_key_is_forgotten_after_three_days(store: Store, ledge
     await ledger.close(answered("r1", 1, claim="key-1"))
     await ledger.remember(ACCOUNT, "key-1", b"x")
     await store.write(lambda tx: books.expire(tx, now_us() + claims.REPLAY_US + 1))
-    assert await ledger.hold("r2", ACCOUNT, 1, claim=claim()) == Held(free=True)
+    assert await ledger.hold("r2", ACCOUNT, 1, claim=claim()) == Held(first="r1")
     await store.write(lambda tx: books.expire(tx, now_us() + claims.REMEMBER_US + 1))
 
     assert await ledger.hold("r3", ACCOUNT, 1, claim=claim(body=b"other")) == Held()

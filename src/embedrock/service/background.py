@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from random import uniform
-from secrets import token_hex
 from typing import Any, Final
 
 import msgspec
@@ -83,7 +82,14 @@ class Background:
     # ------------------------------------------------------------------------------------------- what callers ask
 
     async def accept(self, work: Work[Any], *, as_base64: bool) -> list[Job]:
-        """Return the jobs of a request, one an input, which from now on are never lost."""
+        """Return the jobs of a request, one an input, which from now on are never lost.
+
+        A request that is sent again with its idempotency key has those of the first.
+        """
+        if work.bill is not None and (first := work.bill.first):
+            store = await self._open()
+            if made_before := await store.read(lambda tx: rows.made(tx, first, len(work.items))):
+                return made_before
         place = self._runner.place(work)
         check_buckets(place, work, range(len(work.items)))
         made: dict[int, Job] = {}
@@ -99,8 +105,14 @@ class Background:
             await asyncio.shield(self._forget(place, folders))
             raise
         accepted = [made[position] for position in range(len(work.items))]
+
+        def write(tx: Tx) -> None:
+            rows.insert(tx, accepted)
+            if work.bill is not None:
+                work.bill.keep(tx)
+
         try:
-            await store.write(lambda tx: rows.insert(tx, accepted))
+            await store.write(write)
         finally:  # it may be written also when the caller hangs up now: then the jobs are there, and need their inputs
             self.start()
             self._news.set()
@@ -110,7 +122,7 @@ class Background:
 
     async def _make(self, work: Work[Any], position: int, place: Place, folders: list[str], *, as_base64: bool) -> Job:
         item, spec, jobs = work.items[position], work.target.spec, jobs_of(work.target.spec.id)
-        id_ = f"batch_{token_hex(16)}"
+        id_ = rows.name(work.bill.name if work.bill else None, position)
         own = f"{place.folder}/{id_}" if place.folder else ""
         sent = item
         if own:
@@ -266,8 +278,8 @@ class Background:
         usd = cost_usd(MODELS[job.spec], bill, Decimal(job.price) if job.price else None)
         cost, now = micro_credits(usd, self._credits_per_usd), _now()
         budgets = msgspec.json.decode(job.budgets, type=tuple[books.Budget, ...]) if job.budgets else ()
-        books.post(tx, [], [books.Ask(job.id, job.account, 0, now + _S, budgets)], now)
-        close = books.Close(job.id, job.account, True, cost, job.key_id, job.spec, job.tokens, reported=False)
+        told = (job.key_id, job.spec, job.tokens)
+        close = books.Close(job.id, job.account, True, cost, *told, reported=False, budgets=budgets)
         books.post(tx, [close], [], now)
 
     async def _keep(self, store: Store, job: Job) -> None:

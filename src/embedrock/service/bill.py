@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, Rate
+from embedrock.errors import IdempotencyInProgress
 from embedrock.service.callers import Caller
 from embedrock.service.ledger import Ledger, allowed
-from embedrock.store import Store
+from embedrock.store import Store, Tx, claims
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held, Outcome
 
 
@@ -119,9 +120,31 @@ class Bill:
         """Whether the answer is to be remembered."""
         return self._claim is not None and self._charge is not None
 
+    @property
+    def first(self) -> str | None:
+        """The request that was charged for the same under the idempotency key, if this is its repetition."""
+        asked = self._asked
+        if asked is None or not asked.done() or asked.cancelled():
+            return None
+        outcome = asked.result()
+        return outcome.first if isinstance(outcome, Held) else None
+
+    @property
+    def name(self) -> str:
+        """The request, whichever of those that repeat it this is."""
+        return self.first or self._request
+
     def payer(self) -> Payer:
         """Return who pays later."""
-        return Payer(self._account, self._caller.key or "", _budgets(self._caller, time.gmtime()))
+        account = "" if self.first else self._account
+        return Payer(account, self._caller.key or "", _budgets(self._caller, time.gmtime()))
+
+    def keep(self, tx: Tx) -> None:
+        """Use the idempotency key up for what the transaction writes. Raises IdempotencyInProgress: it is another's."""
+        if self._claim is None or self.first:
+            return
+        if not claims.finish(tx, self._account, self._claim.name, self._request):
+            raise IdempotencyInProgress("Another request with this idempotency key is under way.")
 
     async def settle(self) -> Charge | None:
         """Charge the request, which is about to be answered. None: there was nothing to charge.
@@ -152,8 +175,7 @@ class Bill:
         self._ledger.close(self._close(answered=False)).add_done_callback(_seen)
 
     def _close(self, *, answered: bool) -> Close:
-        asked = self._asked
-        free = asked is not None and asked.done() and not asked.cancelled() and asked.result() == Held(free=True)
+        free = self.first is not None
         return Close(
             self._request,
             self._account,

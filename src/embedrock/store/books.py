@@ -46,9 +46,9 @@ class Ask(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The amount is held. `free`: the request was charged before, and its answer is no longer kept."""
+    """The amount is held. `first`: the request that was charged for the same, and whose answer is no longer kept."""
 
-    free: bool = False
+    first: str | None = None
 
 
 class Refused(NamedTuple):
@@ -145,7 +145,7 @@ def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tupl
             if ask.claim:
                 claims.give_back(tx, ask.account, ask.claim.name, ask.request)
             continue
-        outcomes.append(Held(free=before is not None))
+        outcomes.append(Held(before.request if before else None))
         for purse in purses:
             purse.pending += amount
         names = " ".join(budget.id for budget in ask.budgets)

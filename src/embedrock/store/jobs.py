@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
+from hashlib import sha256
+from secrets import token_hex
 from typing import Final
 
 from embedrock.store.engine import Tx
@@ -63,6 +65,19 @@ class Job:
 
 _NAMES: Final = tuple(field.name for field in fields(Job))
 _COLUMNS: Final = ", ".join(_NAMES)
+
+
+def name(request: str | None, position: int) -> str:
+    """Return the id of a job for an input of a request; with the request's id it is always the same."""
+    if request is None:
+        return f"batch_{token_hex(16)}"
+    return f"batch_{sha256(f'{request} {position}'.encode()).hexdigest()[:32]}"
+
+
+def made(tx: Tx, request: str, count: int) -> list[Job]:
+    """Return the jobs that were made for a request of so many inputs."""
+    found = [find(tx, name(request, position), None) for position in range(count)]
+    return [job for job in found if job is not None]
 
 
 def insert(tx: Tx, jobs: Iterable[Job]) -> None:

@@ -365,6 +365,25 @@ def test_failed_request_may_be_sent_again_with_its_idempotency_key(charged: Char
     assert charged.post(key, body, idempotency_key="k-1").status == 200
 
 
+def test_answer_that_cannot_be_kept_is_sent_all_the_same(charged: Charged, emulator: Emulator) -> None:
+    """It is charged by then: the same request again is answered anew, and not charged again."""
+    key = charged.books.account("team", RICH)
+    body = {"model": TITAN, "input": "charged"}
+    charged.books.write(lambda tx: tx.execute("ALTER TABLE idempotency RENAME COLUMN answer TO hidden"))
+    try:
+        first = charged.post(key, body, idempotency_key="k-1")
+    finally:
+        charged.books.write(lambda tx: tx.execute("ALTER TABLE idempotency RENAME COLUMN hidden TO answer"))
+    second = charged.post(key, body, idempotency_key="k-1")
+
+    assert (first.status, second.status) == (200, 200)
+    assert len(emulator.journal()) == 2, "nothing was kept"
+    assert [(entry.kind, entry.amount > 0) for entry in charged.books.entries("team")] == [
+        ("use", True),
+        ("absorbed", False),
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "k" * 256, "two words"])
 def test_idempotency_key_that_is_none_is_refused(charged: Charged, name: str) -> None:
     key = charged.books.account("team", RICH)

@@ -176,9 +176,9 @@ class App:
             if bill is not None:
                 await bill.settle()
                 if bill.is_claimed:
-                    await bill.remember(replays.pack(answer))
+                    await _remember(bill, answer, request_id)
         except Replay as exc:
-            answer = replays.unpack(exc.answer)
+            answer = await replays.unpack(exc.answer)
         except EmbedrockError as exc:
             if exc.status >= 500:
                 _log.warning("%s %s: %s", request_id.decode(), exc.code, exc.explained())
@@ -198,6 +198,15 @@ class App:
         if admission is not None:
             answer.headers.extend(rates.told(admission))
         return route, answer
+
+
+async def _remember(bill: Bill, answer: Answer, request_id: bytes) -> None:
+    """Keep the answer for the request's idempotency key. It is charged, so it is sent whatever becomes of that."""
+    try:
+        await bill.remember(await replays.pack(answer))
+    except Exception as exc:
+        what = exc.code if isinstance(exc, EmbedrockError) else f"unexpected {type(exc).__name__}"
+        _log.warning("%s %s: the answer is not kept for its idempotency key", request_id.decode(), what)
 
 
 @asynccontextmanager

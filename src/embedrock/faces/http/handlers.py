@@ -135,7 +135,7 @@ async def _decoded(decode: Callable[..., T], serving: Serving, request: Request,
     """Return what `decode` makes of the body; a large one in a thread, so that others are answered meanwhile."""
     body = await read_json(request, serving.settings.max_body_bytes)
     if request.bill is not None:
-        replays.claim(request, request.bill, body)
+        await replays.claim(request, request.bill, body)
     return await asyncio.to_thread(decode, body, *more) if len(body) > LARGE_BYTES else decode(body, *more)
 
 

@@ -178,6 +178,7 @@ def test_accounts_are_listed_and_topped_up(run: Run) -> None:
         ("b", None, "0", None, False),
     ]
     check_failed(run("accounts", "top-up", "a", "--", "-2"), 1, "not so much left")
+    check_failed(run("accounts", "top-up", "a", "9007199254"), 1, "9007199254 credits at most")
     check_failed(run("accounts", "top-up", "c", "1"), 1, "no account")
     check_failed(run("accounts", "create", "a"), 1, "already")
     check_failed(run("accounts", "create", "x" * 101), 1, "A name has")

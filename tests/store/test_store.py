@@ -15,7 +15,7 @@ import pytest
 
 from embedrock.errors import StoreUnavailable
 from embedrock.store import ConfigError, Store, Tx, Violation, open_store
-from embedrock.store.engine import Again
+from embedrock.store.engine import Again, Doubtful
 from embedrock.store.migrations import Migration
 
 STEPS: tuple[Migration, ...] = (
@@ -240,6 +240,37 @@ async def test_outcome_of_a_commit_whose_answer_was_lost_is_found_out(postgres_u
     assert ends == [True, False]
     with psycopg.connect(postgres_url.partition("?")[0], autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA {postgres_url.rpartition('=')[2]} CASCADE")
+
+
+async def test_commit_whose_outcome_nobody_knows_is_not_done_again(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedrock.store.postgres import PostgresSession
+    from embedrock.store.sqlite import SqliteSession
+
+    session = SqliteSession if database_url.startswith("sqlite") else PostgresSession
+    commit, lost = session.commit, list[object]()
+
+    def commit_and_lose(self: Any) -> None:
+        commit(self)
+        if not lost:
+            lost.append(self)
+            raise Doubtful("the answer was lost")
+
+    monkeypatch.setattr(session, "commit", commit_and_lose)
+    with pytest.raises(StoreUnavailable, match="may have been written"):
+        await store.write(count_up)
+
+    assert len(lost) == 1
+    assert await store.write(count_up) == 2
+
+
+async def test_outcome_that_nobody_can_be_asked_for_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedrock.store.postgres import Postgres
+
+    monkeypatch.setattr("embedrock.store.postgres._OUTCOME_S", 0.0)
+    with pytest.raises(Doubtful):
+        Postgres("postgresql://nobody@127.0.0.1:1/none").was_committed("1")
 
 
 async def test_database_that_is_away_is_told_at_once() -> None:

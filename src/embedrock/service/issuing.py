@@ -52,6 +52,8 @@ async def top_up(store: Store, name: str, credits_micro: int) -> reports.Account
             raise BadRequest(f"The account {name!r} has no limit that could be raised.", param="name")
         if account.remaining + credits_micro < 0:
             raise BadRequest(f"The account {name!r} has not so much left.", param="credits")
+        if account.granted + credits_micro > books.MOST:
+            raise BadRequest(f"An account has {books.MOST // MICRO} credits at most.", param="credits")
         books.grant(tx, account.id, credits_micro, now)
         return _account(tx, name)
 

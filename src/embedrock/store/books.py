@@ -24,7 +24,8 @@ GRANT: Final = "grant"  # credits came, or were taken back
 USE: Final = "use"  # a request was answered
 ABSORBED: Final = "absorbed"  # Bedrock billed calls for which nobody pays
 
-_ENDLESS: Final = 2**53
+#: An account is granted no more in all.
+MOST: Final = 2**53
 
 
 class Budget(NamedTuple):
@@ -98,7 +99,7 @@ class _Purse:
     @property
     def left(self) -> int:
         """What may still be held or taken."""
-        return _ENDLESS if self.unlimited else self.allowed - self.posted - self.pending
+        return MOST if self.unlimited else self.allowed - self.posted - self.pending
 
     @property
     def remaining(self) -> int | None:

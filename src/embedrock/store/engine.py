@@ -28,6 +28,10 @@ class Lost(Exception):
     """The database cannot be reached, or failed; whatever was not committed is gone."""
 
 
+class Doubtful(Lost):
+    """The database was lost at a COMMIT, and nobody knows its outcome: what may have been done is not done again."""
+
+
 class Tx(Protocol):
     """A running transaction."""
 
@@ -58,7 +62,7 @@ class Session(Tx, Protocol):
         """Undo what was done since `mark`."""
 
     def commit(self) -> None:
-        """Return when the transaction is durable; raise Again or Lost only when it is not, or cannot be known to be."""
+        """Return when the transaction is durable; raise Again or Lost when it is not, Doubtful when nobody knows."""
 
     def rollback(self) -> None:
         """Undo the transaction. Raises nothing: that the connection is of no use any more, the next call shows."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation, only_added_to
+from embedrock.store.engine import Again, ConfigError, Doubtful, Lost, Param, Session, Violation, only_added_to
 
 try:
     import psycopg
@@ -228,7 +228,7 @@ class Postgres:
         return sql.format(blob="BYTEA", serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 
     def was_committed(self, transaction: str) -> bool:
-        """Return whether `transaction` was, which lost its connection at its COMMIT. Raises Lost when nobody knows."""
+        """Return whether `transaction` was, which lost its connection at its COMMIT. Raises Doubtful."""
         until = time.monotonic() + _OUTCOME_S
         while True:
             try:
@@ -242,5 +242,5 @@ class Postgres:
             if state in ("committed", "aborted"):
                 return bool(state == "committed")
             if time.monotonic() > until or self._given_up.is_set():
-                raise Lost(f"a transaction's outcome is {state}")
+                raise Doubtful(f"a transaction's outcome is {state}")
             time.sleep(0.05)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from embedrock.store.engine import Again, ConfigError, Lost, Param, Session, Violation, only_added_to
+from embedrock.store.engine import Again, ConfigError, Doubtful, Lost, Param, Session, Violation, only_added_to
 
 _OLDEST: Final = (3, 51, 3)
 _BUSY_MS: Final = 5000
@@ -80,7 +80,10 @@ class SqliteSession:
         self.execute("ROLLBACK TO work")
 
     def commit(self) -> None:
-        self.execute("COMMIT")
+        try:
+            self.execute("COMMIT")
+        except Lost as exc:  # of a write that failed, all may be in the file nevertheless
+            raise Doubtful(str(exc)) from exc
 
     def rollback(self) -> None:
         if self._connection.in_transaction:

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import StoreUnavailable
-from embedrock.store.engine import Again, Engine, Lost, Session, Tx
+from embedrock.store.engine import Again, Doubtful, Engine, Lost, Session, Tx
 
 _MOST: Final = 256  # works in a transaction
 _PATIENCE_S: Final = 10.0  # for transactions that lose against others
@@ -113,7 +113,7 @@ class Writer:
                 if session is not None:
                     session.close()
                     del self._sessions[durable]
-                if connects == _CONNECTS:
+                if connects == _CONNECTS or isinstance(exc, Doubtful):
                     return _failed(works, exc)
             except BaseException as exc:
                 if session is not None:
@@ -142,7 +142,8 @@ def _run(session: Session, work: _Work) -> _Outcome:
 def _failed(works: list[_Work], cause: Exception) -> list[_Outcome]:
     outcomes = []
     for work in works:
-        error = StoreUnavailable("The gateway's database cannot be used at the moment.")
+        doubt = " This may have been written." if isinstance(cause, Doubtful) else ""
+        error = StoreUnavailable(f"The gateway's database cannot be used at the moment.{doubt}")
         error.__cause__ = cause
         outcomes.append(_Outcome(work.answer, None, error))
     return outcomes

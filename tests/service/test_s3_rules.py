@@ -88,5 +88,15 @@ def test_first_object_outside_is_refused_by_its_index(items: list[Item], listed:
     assert "media" not in error.message, "what the operator allows is not told"
 
 
+@pytest.mark.parametrize(
+    "of_key, who", [(None, "this gateway may"), ((), "this key (it has none"), (("s3://mine",), "this key may")]
+)
+def test_refusal_says_whether_gateway_or_key_lacks_the_place(of_key: tuple[str, ...] | None, who: str) -> None:
+    with pytest.raises(S3AccessDenied) as caught:
+        S3Rules(() if of_key is None else ("s3://other",)).check(inputs_of(at("s3://other/a.png")), of_key)
+
+    assert who in caught.value.message
+
+
 def test_other_inputs_are_no_concern_of_the_rules() -> None:
     S3Rules(()).check(inputs_of("s3://other/a.png", PNG, fused("a", PNG)))

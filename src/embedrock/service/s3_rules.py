@@ -28,12 +28,14 @@ class S3Rules:
         for index, part in _objects(inputs):
             if not self._allows(part.uri, of_key):
                 param = inputs.param(index)
-                raise S3AccessDenied(f"'{param}' is in no place in S3 that this gateway may read.", param=param)
+                who = _who(part.uri, of_key)
+                raise S3AccessDenied(f"'{param}' is in no place in S3 that {who} may read.", param=param)
 
     def check_uris(self, uris: Iterable[str], of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied when one of the URIs, in a body of Bedrock's own, lies outside."""
-        if not all(self._allows(uri, of_key) for uri in uris):
-            raise S3AccessDenied("The body names an object in no place in S3 that this gateway may read.")
+        for uri in uris:
+            if not self._allows(uri, of_key):
+                raise S3AccessDenied(f"The body names an object in no place in S3 that {_who(uri, of_key)} may read.")
 
     def check_folder(self, uri: str, inputs: Inputs, of_key: tuple[str, ...] | None = None) -> None:
         """Raise S3AccessDenied when the folder for results lies outside, BadRequest when it is none of its own."""
@@ -44,7 +46,7 @@ class S3Rules:
                 code="invalid_output_location",
             )
         if not self._allows(f"{uri}/", of_key):
-            message = "'output_s3_uri' is in no place in S3 that this gateway may write to."
+            message = f"'output_s3_uri' is in no place in S3 that {_who(f'{uri}/', of_key)} may write to."
             raise S3AccessDenied(message, param="output_s3_uri")
 
     def _allows(self, uri: str, of_key: tuple[str, ...] | None) -> bool:
@@ -57,6 +59,13 @@ def _objects(inputs: Inputs) -> Iterator[tuple[int, S3Object]]:
         for part in item.parts if isinstance(item, Fused) else (item,):
             if isinstance(part, S3Object):
                 yield index, part
+
+
+def _who(uri: str, of_key: tuple[str, ...] | None) -> str:
+    """Return who may not have what lies outside."""
+    if _lies_in(uri, of_key):
+        return "this gateway"
+    return "this key" if of_key else "this key (it has none: operators give a key its own with --s3-prefix)"
 
 
 def _lies_in(uri: str, prefixes: tuple[str, ...] | None) -> bool:

@@ -13,7 +13,13 @@ from embedrock.faces.doctor.check import ARN, TEXT, Login, Outcome
 from embedrock.faces.doctor.cures import end_of_life
 from embedrock.settings import Settings
 
-NOT_CHECKED: Final = ("guardrails (bedrock:ApplyGuardrail)", "objects in S3", "how far the quotas reach")
+NOT_CHECKED: Final = (
+    "guardrails (bedrock:ApplyGuardrail)",
+    "objects in S3",
+    "the buckets of AWS_S3_REGIONAL_BUCKETS",
+    "the database and Redis",
+    "how far the quotas reach",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from tests.account_books import Books, Money
 from embedrock.catalog import MODELS
 from embedrock.catalog.prices import Billed, cost_usd, micro_credits
 from embedrock.settings import Settings
+from embedrock.store import reports
 
 if TYPE_CHECKING:
     from tests.conftest import Answer, Emulator, Gateway, StartGateway
@@ -214,6 +215,8 @@ def test_fan_out_that_fails_in_part_costs_nothing_and_is_absorbed(charged: Charg
         price(FAILING[2], tokens),
         tokens,
     )
+    [told] = charged.books.write(lambda tx: reports.usage(tx, "model", charged.books.id("team")))
+    assert (told.requests, told.tokens, told.cost, told.absorbed) == (0, 0, 0, entry.absorbed), "operators see it"
 
 
 def test_caller_who_hangs_up_pays_nothing(charged: Charged, emulator: Emulator) -> None:
@@ -271,6 +274,8 @@ def test_cost_beyond_what_is_left_is_absorbed(charged: Charged, emulator: Emulat
     [entry] = charged.books.entries("team")
     assert cost > 50
     assert (entry.amount, entry.absorbed) == (50, cost - 50)
+    [told] = charged.books.write(lambda tx: reports.usage(tx, "key", charged.books.id("team")))
+    assert (told.requests, told.cost, told.absorbed, told.whose[0]) == (1, 50, cost - 50, "test")
     assert charged.books.settled("team") == Money(50, 50, 0)
 
 

@@ -305,8 +305,9 @@ def test_use_is_told_by_account_key_model_and_day(
     by_model = {row["model"]: (row["requests"], row["tokens"]) for row in json.loads(usage("--by", "model", "--json"))}
     tokens = {model: sum(row["tokens"] for row in rows if row["model"] == model) for model in (TITAN, ENGLISH)}
     assert by_model == {TITAN: (2, tokens[TITAN]), ENGLISH: (1, tokens[ENGLISH])}
-    by_key = {line.split(",")[0]: line.split(",")[1] for line in usage("--by", "key", "--csv").splitlines()}
-    assert by_key == {"key": "requests", first.id: "2", second.id: "1"}
+    by_key = {line.split(",")[0]: line.split(",")[1:4] for line in usage("--by", "key", "--csv").splitlines()}
+    named = ["", "used", "2"], ["", "used", "1"]
+    assert by_key == {"key": ["name", "account", "requests"], first.id: named[0], second.id: named[1]}
     assert usage("--by", "day").splitlines()[1].split()[1:3] == ["3", str(sum(tokens.values()))]
 
 

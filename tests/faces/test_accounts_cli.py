@@ -194,9 +194,9 @@ def test_usage_of_nobody_is_told_in_each_form(run: Run) -> None:
     assert out(run("usage")) == "Nothing was used.\n"
     assert made(run("usage", "--json", "--account", "team")) == []
     table = csv.reader(io.StringIO(out(run("usage", "--csv", "--by", "model"))))
-    assert list(table) == [["model", "requests", "tokens", "credits"]]
+    assert list(table) == [["model", "requests", "tokens", "credits", "absorbed"]]
     check_failed(run("usage", "--account", "nobody"), 1, "no account")
-    check_failed(run("usage", "--json", "--csv"), 2, "which")
+    check_failed(run("usage", "--json", "--csv"), 2, "not both")
     check_failed(run("usage", "--by", "password"), 2, "password")
 
 
@@ -227,3 +227,16 @@ def test_keys_in_postgresql_need_a_secret_that_replicas_share(run_embedrock: Run
     (key,) = made(run_embedrock("keys", "list", "--json", **here))
     assert out(run_embedrock("keys", "revoke", key["id"], **here))
     assert out(run_embedrock("keys", "create", "--account", "team", **other, **here)).startswith("sk-embedrock-")
+
+
+def test_database_that_cannot_be_reached_is_told_with_the_reason(
+    run_embedrock: RunEmbedrock, postgres_url: str, unused_tcp_port: int
+) -> None:
+    away = f"postgresql://postgres:canary@127.0.0.1:{unused_tcp_port}/test"
+    missing = f"{postgres_url.partition('?')[0].rpartition('/')[0]}/there_is_none"
+
+    refused = check_failed(run_embedrock("accounts", "list", EMBEDROCK_DATABASE_URL=away), 1, str(unused_tcp_port))
+    absent = run_embedrock("accounts", "list", EMBEDROCK_DATABASE_URL=missing)
+
+    assert "canary" not in refused
+    check_failed(absent, 1, "there_is_none", "does not exist")

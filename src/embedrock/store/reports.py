@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple
 
-from embedrock.store.books import USE
+from embedrock.store.books import ABSORBED, USE
 from embedrock.store.engine import Tx
 
 _DAY_US: Final = 24 * 3600 * 1_000_000
@@ -40,6 +40,8 @@ class UseLine(NamedTuple):
     requests: int
     tokens: int
     cost: int  # micro-credits
+    absorbed: int  # micro-credits that nobody was charged: the operator paid them
+    whose: tuple[str, str]  # of a key: its name, and its account's; else nothing
 
 
 _ACCOUNT: Final = (
@@ -73,13 +75,19 @@ def usage(tx: Tx, by: By, account: str | None = None) -> list[UseLine]:
     """Return what was used, of an account's id or of all, by group."""
     group = _GROUPS[by]
     which = "" if account is None else " AND e.account = ?"
+    whose = "coalesce(k.name, ''), a.name" if by == "key" else "'', ''"
     rows = tx.execute(
-        f"SELECT {group}, count(*), sum(coalesce(e.tokens, 0)), sum(e.amount) FROM entries e"  # noqa: S608  # our words
-        f" JOIN accounts a ON a.id = e.account WHERE e.kind = ?{which} GROUP BY 1 ORDER BY 1",
-        USE,
+        f"SELECT {group}, {whose}, sum(CASE WHEN e.kind = ? THEN 1 ELSE 0 END),"  # noqa: S608  # our words
+        " sum(CASE WHEN e.kind = ? THEN coalesce(e.tokens, 0) ELSE 0 END), sum(e.amount), sum(e.absorbed)"
+        " FROM entries e JOIN accounts a ON a.id = e.account LEFT JOIN api_keys k ON k.id = e.key_id"
+        f" WHERE e.kind IN (?, ?){which} GROUP BY 1, 2, 3 ORDER BY 1, 3",
+        *(USE, USE, USE, ABSORBED),
         *([] if account is None else [account]),
     )
-    return [UseLine(group, int(requests), int(tokens), int(cost)) for group, requests, tokens, cost in rows]
+    return [
+        UseLine(group, int(requests), int(tokens), int(cost), int(absorbed), (name, owner))
+        for group, name, owner, requests, tokens, cost, absorbed in rows
+    ]
 
 
 def _line(row: tuple[object, ...]) -> AccountLine:

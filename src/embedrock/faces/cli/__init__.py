@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from embedrock import __version__, settings
-from embedrock.errors import BadRequest, EmbedrockError, UpstreamAuthFailed
+from embedrock.errors import BadRequest, EmbedrockError, StoreUnavailable, UpstreamAuthFailed
 from embedrock.faces import emulated
 from embedrock.faces.cli.books import accounts_app, usage
 from embedrock.faces.cli.common import (
@@ -53,11 +53,13 @@ def main() -> None:
         code = app(standalone_mode=False)
     except ClickException as exc:
         command = exc.ctx.command_path if getattr(exc, "ctx", None) else "embedrock"
-        _fail(f"{exc.format_message().rstrip('.')}. Try '{command} --help'.", code=exc.exit_code)  # 2: wrong usage
+        _fail(f"{exc.format_message().rstrip('.?')}. Try '{command} --help'.", code=exc.exit_code)  # 2: wrong usage
     except typer.Abort:
         sys.exit(130)
     except UpstreamAuthFailed as exc:
         _fail(f"{exc.explained()} Try AWS_PROFILE, AWS_ACCESS_KEY_ID or AWS_BEARER_TOKEN_BEDROCK; or --emulator.")
+    except StoreUnavailable as exc:
+        _fail(f"{exc.explained()} {exc.__cause__ or ''}")  # the driver's words: why, and of which host and database
     except EmbedrockError as exc:
         _fail(exc.explained())
     except SettingsError as exc:

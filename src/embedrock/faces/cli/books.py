@@ -199,12 +199,16 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Tell what was used: requests, tokens and credits of those that were answered."""
+    """Tell what was used: requests, tokens and credits of those that were answered.
+
+    Absorbed are credits that Bedrock billed and no account was charged: of requests that failed half-way, and what was
+    more than an account had.
+    """
     from embedrock.errors import NotFound
     from embedrock.store import reports
 
     if as_json and as_csv:
-        raise UsageError("--json and --csv: which?")
+        raise UsageError("--json or --csv, not both.")
 
     async def work(store: Any, _: Any) -> list[reports.UseLine]:
         def read(tx: Any) -> list[reports.UseLine]:
@@ -219,14 +223,18 @@ def usage(
     rows = [
         {
             by.value: line.group if isinstance(line.group, str) else str(as_time(line.group))[:10],
+            **(dict(zip(("name", "account"), line.whose, strict=True)) if by is By.key else {}),
             "requests": line.requests,
             "tokens": line.tokens,
             "credits": in_credits(line.cost),
+            "absorbed": in_credits(line.absorbed),
         }
         for line in with_store(config, work)
     ]
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, [by.value, "requests", "tokens", "credits"], lineterminator="\n")
+        named = ["name", "account"] if by is By.key else []
+        heads = [by.value, *named, "requests", "tokens", "credits", "absorbed"]
+        writer = csv.DictWriter(sys.stdout, heads, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     else:

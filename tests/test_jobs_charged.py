@@ -239,6 +239,21 @@ def test_a_request_whose_answer_is_no_longer_kept_has_the_jobs_it_had(
     assert {entry.request for entry in books.entries("team") if entry.kind == "use"} >= set(ids(first))
 
 
+def test_jobs_under_way_hold_what_they_cost(gateway: Gateway, books: Books, emulator: Emulator) -> None:
+    assert emulator.request("POST", "/_emulator/async", b'{"duration_s": 60}').status == 200
+    headers = {"authorization": f"Bearer {books.account('team', 3 * FIVE_SECONDS)}"}
+
+    accepted = gateway.embed({**SOUND, "input": [wav_uri(5), wav_uri(5)]}, headers)
+    refused = gateway.embed({**SOUND, "input": [wav_uri(5), wav_uri(5)]}, headers)
+
+    assert (accepted.status, refused.status) == (202, 402)
+    assert (books.money("team").posted, books.money("team").pending) == (0, 2 * FIVE_SECONDS)
+    for item in accepted.json()["data"]:
+        path = f"/v1/batches/{item['batch']['id']}/cancel"
+        assert gateway.request("POST", path, headers=headers).status == 200
+    assert books.settled("team").posted == 0
+
+
 def test_a_job_counts_towards_the_tokens_a_minute(gateway: Gateway, books: Books) -> None:
     key = books.account("team", 1_000_000, tokens_per_minute=60)
     headers = {"authorization": f"Bearer {key}"}

@@ -46,6 +46,25 @@ def answered(request: str, cost: int, **more: Any) -> Close:
     return Close(request, ACCOUNT, answered=True, cost=cost, **more)
 
 
+async def test_what_a_request_holds_is_passed_on_no_more_and_no_less(store: Store, ledger: Ledger) -> None:
+    await give(store, 100)
+    await ledger.hold("more", ACCOUNT, 10, budgets=(Budget("b", 50),))
+    await ledger.hold("less", ACCOUNT, 5)
+
+    await store.write(lambda tx: books.pass_on(tx, "more", [("m1", 4), ("m2", 4)], now_us() + HOLD_US))
+    await store.write(lambda tx: books.pass_on(tx, "less", [("l1", 4), ("l2", 4)], now_us() + HOLD_US))
+    await store.write(lambda tx: books.pass_on(tx, "none", [("n1", 4)], now_us() + HOLD_US))
+
+    holds = await store.read(lambda tx: tx.execute("SELECT id, amount, budgets FROM holds ORDER BY id"))
+    assert holds == [("l1", 4, ""), ("l2", 1, ""), ("m1", 4, "b"), ("m2", 6, "b")]
+    assert await ledger.close(answered("more", 0)) == Charge(0, 0, 100)
+    assert await store.read(money) == (100, 0, 15)
+    for request in ("l1", "l2", "m1", "m2"):
+        await ledger.close(Close(request, ACCOUNT, answered=False))
+    assert await store.read(money) == (100, 0, 0)
+    assert await store.read(lambda tx: tx.execute("SELECT pending FROM budgets")) == [(0,)]
+
+
 async def test_what_is_held_is_not_there_for_others_until_it_is_released(store: Store, ledger: Ledger) -> None:
     await give(store, 10)
     assert await ledger.hold("r1", ACCOUNT, 6) == Held()

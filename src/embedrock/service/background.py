@@ -22,7 +22,6 @@ import msgspec
 
 from embedrock import vectors
 from embedrock.catalog import MODELS
-from embedrock.catalog.prices import Billed, cost_usd, micro_credits
 from embedrock.errors import (
     BadRequest,
     EmbedrockError,
@@ -36,12 +35,13 @@ from embedrock.errors import (
 from embedrock.families import FAMILIES
 from embedrock.families.jobs import Found, Jobs
 from embedrock.families.kinds import kind_of
+from embedrock.service import job_charges
 from embedrock.service.bill import Payer
 from embedrock.service.calls import estimate_tokens
 from embedrock.service.jobs import JobRunner, Place, check_buckets, failed
 from embedrock.service.lanes import in_lanes
 from embedrock.service.work import Work, billed
-from embedrock.store import Store, Tx, books
+from embedrock.store import Store, Tx
 from embedrock.store import jobs as rows
 from embedrock.store.jobs import Job
 from embedrock.telemetry import LOGGER, Metrics
@@ -110,6 +110,7 @@ class Background:
             rows.insert(tx, accepted)
             if work.bill is not None:
                 work.bill.keep(tx)
+                job_charges.hold(tx, work.bill.name, accepted, self._credits_per_usd)
 
         try:
             await store.write(write)
@@ -256,8 +257,10 @@ class Background:
     async def _remember(self, store: Store, job: Job, change: dict[str, int | str]) -> None:
         def write(tx: Tx) -> bool:
             changed = rows.change(tx, job, change)
-            if changed and change.get("state") == "completed" and job.account:
-                self._charge(tx, job, int(change["milliseconds"]))
+            if changed and change.get("state") == "completed":
+                job_charges.settle(tx, job, int(change["milliseconds"]), self._credits_per_usd)
+            elif changed and "ended_at" in change:
+                job_charges.release(tx, job)
             return changed
 
         try:
@@ -267,20 +270,6 @@ class Background:
                 self._metrics.job(job.spec, str(change["state"]), (int(change["ended_at"]) - job.created_at) / _S)
         except StoreUnavailable as exc:
             _log.warning("job %s is left for another look: %s", job.id, exc.message)
-
-    def _charge(self, tx: Tx, job: Job, milliseconds: int) -> None:
-        """Take what a completed job cost from its account, once: in the transaction that says that it is completed.
-
-        What the account, or a budget of the key, has no longer left is not taken, and goes on record.
-        """
-        length = {job.kind: milliseconds / 1000}
-        bill = Billed(job.tokens, job.texts, job.images, length.get("audio", 0.0), length.get("video", 0.0))
-        usd = cost_usd(MODELS[job.spec], bill, Decimal(job.price) if job.price else None)
-        cost, now = micro_credits(usd, self._credits_per_usd), _now()
-        budgets = msgspec.json.decode(job.budgets, type=tuple[books.Budget, ...]) if job.budgets else ()
-        told = (job.key_id, job.spec, job.tokens)
-        close = books.Close(job.id, job.account, True, cost, *told, reported=False, budgets=budgets)
-        books.post(tx, [close], [], now)
 
     async def _keep(self, store: Store, job: Job) -> None:
         """Keep others off a job whose step takes long."""
@@ -337,7 +326,14 @@ class Background:
 async def cancel(store: Store, id_: str, owner: str | None) -> Job:
     """Return a job of an owner, None: of any; cancelled unless it had ended. Raises NotFound."""
     now = _now()
-    job = await store.write(lambda tx: rows.cancel(tx, id_, owner, now, now + int(_KEPT_S * _S)))
+
+    def write(tx: Tx) -> Job | None:
+        job = rows.cancel(tx, id_, owner, now, now + int(_KEPT_S * _S))
+        if job is not None and job.state == "cancelled":
+            job_charges.release(tx, job)
+        return job
+
+    job = await store.write(write)
     if job is None:
         raise unknown_job()
     return job

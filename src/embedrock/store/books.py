@@ -172,6 +172,20 @@ def expire(tx: Tx, now: int) -> int:
     return len(holds)
 
 
+def pass_on(tx: Tx, request: str, shares: Sequence[tuple[str, int]], expires_at: int) -> None:
+    """Have others hold what a request holds, each up to its share, and the last one all the rest."""
+    hold = _take(tx, [request]).get(request)
+    if hold is None:
+        return
+    rows: list[tuple[Param, ...]] = []
+    left = hold.amount
+    for number, (other, share) in enumerate(shares, 1):
+        amount = left if number == len(shares) else min(left, share)
+        left -= amount
+        rows.append((other, hold.account, amount, " ".join(hold.budgets), expires_at))
+    _insert(tx, _HOLD, rows)
+
+
 def renew(tx: Tx, requests: Iterable[str], expires_at: int) -> None:
     """Keep the holds of requests that are still under way."""
     tx.execute_many(

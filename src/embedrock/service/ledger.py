@@ -106,10 +106,10 @@ class Ledger:
 
     async def keep(self) -> None:
         """Renew holds, release those that nobody renews, and reconcile; for ever."""
-        chores: tuple[Callable[[], Awaitable[object]], ...] = (self._renew, self._expire, self.reconcile)
+        chores: tuple[Callable[[], Awaitable[object]], ...] = (self._renew, self._expire, self.tidy, self.reconcile)
         beats = 0
         while True:
-            for chore in chores if beats % _RECONCILE_BEATS == 0 else chores[:-1]:
+            for chore in chores if beats % _RECONCILE_BEATS == 0 else chores[:2]:
                 try:
                     await chore()
                 except StoreUnavailable as exc:
@@ -119,6 +119,11 @@ class Ledger:
                     _log.error("ledger: unexpected %s", type(exc).__name__)
             beats += 1
             await asyncio.sleep(_BEAT_S)
+
+    async def tidy(self) -> None:
+        """Remove answers of accounts that keep too much for their idempotency keys."""
+        if found := await self._store.read(claims.too_many):
+            await self._store.write(lambda tx: claims.drop(tx, found))
 
     async def reconcile(self) -> list[str]:
         """Return the accounts whose books do not balance, and let nothing more be taken from them."""

@@ -6,14 +6,17 @@ one whose hold is gone may lose it to the next that brings it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from embedrock.store.engine import Tx
 
 #: An answer is replayed for so long, and its charge remembered for so long.
 REPLAY_US: Final = 24 * 3600 * 1_000_000
 REMEMBER_US: Final = 72 * 3600 * 1_000_000
+#: The newest answers of an account are kept, as long as they are not more than this.
+MOST_KEPT_BYTES: Final = 256_000_000
+_AT_ONCE: Final = 200  # answers that are removed by one transaction
 
 
 class Claim(NamedTuple):
@@ -104,6 +107,31 @@ def remember(tx: Tx, account: str, name: str, answer: bytes) -> None:
 
 
 def forget(tx: Tx, now: int) -> None:
-    """Forget answers, and then keys, that are old enough."""
-    tx.execute("UPDATE idempotency SET answer = NULL WHERE answer IS NOT NULL AND at < ?", now - REPLAY_US)
+    """Forget answers, and then keys, that are old enough; some at once."""
+    due = tx.execute(
+        "SELECT account, name FROM idempotency WHERE answer IS NOT NULL AND at < ? ORDER BY at LIMIT ?",
+        now - REPLAY_US,
+        _AT_ONCE,
+    )
+    drop(tx, due)
     tx.execute("DELETE FROM idempotency WHERE at < ?", now - REMEMBER_US)
+
+
+def too_many(tx: Tx) -> list[tuple[str, str]]:
+    """Return accounts and the names of their oldest answers, of those that keep too much."""
+    rows = tx.execute(
+        """
+        SELECT account, name FROM (
+            SELECT account, name, sum(length(answer)) OVER (PARTITION BY account ORDER BY at DESC, name) AS kept
+            FROM idempotency WHERE answer IS NOT NULL
+        ) answers WHERE kept > ? LIMIT ?
+        """,
+        MOST_KEPT_BYTES,
+        _AT_ONCE,
+    )
+    return [(account, name) for account, name in rows]
+
+
+def drop(tx: Tx, answers: Iterable[tuple[Any, ...]]) -> None:
+    """Keep these answers no longer; what they were for stays charged once."""
+    tx.execute_many("UPDATE idempotency SET answer = NULL WHERE account = ? AND name = ?", sorted(answers))

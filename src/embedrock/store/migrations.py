@@ -96,6 +96,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         4,  # what the secret of the keys is known by: another one fits none of them
         ("CREATE TABLE key_secret (mark {blob} NOT NULL)",),
     ),
+    (
+        5,  # answers that are due, found without reading those that are not
+        (
+            "CREATE INDEX idempotency_at ON idempotency (at)",
+            "CREATE INDEX idempotency_answers ON idempotency (at) WHERE answer IS NOT NULL",
+        ),
+    ),
 )
 
 

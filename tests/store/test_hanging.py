@@ -101,6 +101,7 @@ async def test_nobody_waits_for_a_database_that_hangs_and_it_heals(
     )
     assert [type(result) for result in results] == [StoreUnavailable] * 3
     assert way.held > 0, "it hung"
+    monkeypatch.setattr(Postgres, "patience_s", 0.01)  # so long it has hung, whenever the writer began
     refusal = asyncio.create_task(refused(store))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

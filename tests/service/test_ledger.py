@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 
-from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
+from embedrock.errors import (
+    BadRequest,
+    IdempotencyInProgress,
+    IdempotencyReused,
+    InsufficientCredits,
+    StoreUnavailable,
+)
+from embedrock.service import issuing
 from embedrock.service.ledger import HOLD_US, Ledger, now_us
-from embedrock.store import Store, Tx, Violation, books, claims, open_store
+from embedrock.store import Store, Tx, Violation, books, claims, open_store, reports
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held
 
 ACCOUNT = "acct_1"
@@ -225,7 +232,12 @@ async def test_account_whose_books_do_not_balance_is_frozen_and_no_other(store: 
     with pytest.raises(StoreUnavailable, match="balance"):
         await ledger.hold("r1", ACCOUNT, 1)
     await ledger.hold("r2", "acct_2", 1)
+    name = (await store.read(reports.accounts))[0].name
+    with pytest.raises(BadRequest, match="balance"):
+        await issuing.unfreeze(store, name)
     await store.write(lambda tx: tx.execute("UPDATE accounts SET posted = 0 WHERE id = ?", ACCOUNT))
+    await issuing.unfreeze(store, name)
+    await ledger.hold("r3", ACCOUNT, 1)
 
 
 async def test_account_whose_books_are_off_keeps_no_other_from_its_charge(store: Store, ledger: Ledger) -> None:

@@ -60,6 +60,22 @@ async def top_up(store: Store, name: str, credits_micro: int) -> reports.Account
     return await store.write(write)
 
 
+async def unfreeze(store: Store, name: str) -> None:
+    """Let an account be used again. Raises NotFound, and BadRequest while its books do not balance."""
+
+    def write(tx: Tx) -> None:
+        account = _account(tx, name)
+        if account.id in books.unbalanced(tx):
+            raise BadRequest(
+                f"The books of the account {name!r} do not balance: its sums in the table accounts are not those of "
+                "its entries and holds.",
+                param="name",
+            )
+        books.unfreeze(tx, account.id)
+
+    await store.write(write)
+
+
 async def secret_of_keys(store: Store, secret: Secret) -> bytes:
     """Return what new keys are kept under, made with the first. Raises ConfigError."""
     await check_secret(store, secret.find())

@@ -230,6 +230,11 @@ def freeze(tx: Tx, accounts: Iterable[str]) -> None:
     tx.execute_many("UPDATE accounts SET frozen = 1 WHERE id = ?", [(account,) for account in sorted(accounts)])
 
 
+def unfreeze(tx: Tx, account: str) -> None:
+    """Let more be taken from an account again."""
+    tx.execute("UPDATE accounts SET frozen = 0 WHERE id = ?", account)
+
+
 def _finish_claims(tx: Tx, closes: Sequence[Close]) -> set[str]:
     """End the claims of requests; return those whose idempotency key is another's, who pays for the same."""
     lost = set()

@@ -225,8 +225,9 @@ class Settings:
             raise SettingsError("AWS_BEARER_TOKEN_BEDROCK is set, and a key is not sent to an endpoint without https")
         if not (self.api_key or self.may_be_keyless or self.database_url or self.takes_tokens):
             raise SettingsError(
-                f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, keep keys in "
-                "EMBEDROCK_DATABASE_URL, listen on 127.0.0.1, or set EMBEDROCK_ALLOW_NO_AUTH=true"
+                f"host {self.host}: anybody could use your AWS account; set EMBEDROCK_API_KEY, name the "
+                "database of your keys in EMBEDROCK_DATABASE_URL (also where it is the default one), "
+                "listen on 127.0.0.1, or set EMBEDROCK_ALLOW_NO_AUTH=true"
             )
 
 

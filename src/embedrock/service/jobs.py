@@ -223,8 +223,8 @@ def check_buckets(place: Place, work: Work[Any], positions: Iterable[int]) -> No
         if jobs and ("output_s3_uri" not in work.wanted.values or must_stage(jobs, work.items[position])):
             param = work.param(position)
             raise BadRequest(
-                f"'{param}' needs a job of Bedrock's, and the gateway has no bucket in {place.way.region} for what it "
-                "reads or writes: the operator names one in AWS_S3_REGIONAL_BUCKETS.",
+                f"'{param}' needs a job of Bedrock's, and there is no bucket in {place.way.region} for what it reads "
+                "or writes: AWS_S3_REGIONAL_BUCKETS names one, of the program or of the gateway it calls.",
                 param=param,
                 code="s3_bucket_missing",
             )

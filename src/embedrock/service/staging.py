@@ -50,8 +50,8 @@ class Staging:
         if bucket is None:
             param = work.param(positions[0])
             raise BadRequest(
-                f"'{param}' is too large for a call to Bedrock, and the gateway has no bucket in {target.region} to "
-                "put it in: the operator names one in AWS_S3_REGIONAL_BUCKETS.",
+                f"'{param}' is too large for a call to Bedrock, and there is no bucket in {target.region} to put it "
+                "in: AWS_S3_REGIONAL_BUCKETS names one, of the program or of the gateway it calls.",
                 param=param,
                 code="s3_bucket_missing",
             )

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from embedrock.faces.sdk.objects import Embedding, EmbeddingResponse, HiddenParams, Segment, Usage
+from embedrock.faces.sdk.objects import Batch, Embedding, EmbeddingResponse, HiddenParams, Segment, Usage
 
 
 def response(*, segment: Segment | None = None) -> EmbeddingResponse:
@@ -86,6 +86,12 @@ def test_repr_shortens_vectors() -> None:
     assert len(repr(found)) < 400
     assert "[0.0, 1.0, 2.0, …], 1024 numbers" in repr(found)
     assert "'AAAAAAAAAAAA…', 5464 characters" in repr(found)
+
+
+def test_repr_of_what_a_job_makes_is_the_job() -> None:
+    job = Batch("batch_1", "in_progress", 0, {})
+
+    assert repr(Embedding([], 3, batch=job)) == "Embedding(index=3, batch='batch_1')"
 
 
 def test_copies_are_equal() -> None:

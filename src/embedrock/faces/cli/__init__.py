@@ -53,7 +53,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except ClickException as exc:
         command = exc.ctx.command_path if getattr(exc, "ctx", None) else "embedrock"
-        _fail(f"{exc.format_message().rstrip('.?')}. Try '{command} --help'.", code=exc.exit_code)  # 2: wrong usage
+        wrong = exc.format_message().replace("Value error, ", "").rstrip(".?")
+        _fail(f"{wrong}. Try '{command} --help'.", code=exc.exit_code)  # 2: wrong usage
     except typer.Abort:
         sys.exit(130)
     except UpstreamAuthFailed as exc:

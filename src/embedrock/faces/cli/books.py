@@ -188,8 +188,22 @@ def accounts_top_up(
     from embedrock.service import issuing
 
     more = micro(credits_given, "CREDITS")
+    if not more:
+        raise UsageError("CREDITS must not be 0.")
     line = with_store(config, lambda store, _: issuing.top_up(store, name, more))
     print(f"Account {line.name}: {in_credits(line.remaining)} credits left of {in_credits(line.granted)}.")
+
+
+@accounts_app.command("unfreeze")
+def accounts_unfreeze(
+    name: Annotated[str, typer.Argument(help="The account.")],
+    config: ConfigFile = None,
+) -> None:
+    """Let an account be used again that was frozen because its books did not balance, once they do."""
+    from embedrock.service import issuing
+
+    with_store(config, lambda store, _: issuing.unfreeze(store, name))
+    print(f"Account {name} is not frozen.")
 
 
 def usage(

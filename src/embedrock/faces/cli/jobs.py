@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 jobs_app = typer.Typer(help="Jobs in the background: how they stand.", rich_markup_mode=None)
-Id = Annotated[str, typer.Argument(help="The id of a job: batch_….")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id of a job: batch_….")]
 _LOOK_EVERY_S = 0.5
 
 
@@ -60,7 +61,13 @@ def jobs_show(id_: Id, as_json: AsJson = False, config: ConfigFile = None) -> No
     if as_json:
         print(msgspec.json.format(wire.encode(batches.of_job(job)), indent=2).decode())
         return
-    told = {**_row(job), "region": job.region, "results": job.folder or None, "problem": job.message or None}
+    told = {
+        **_row(job),
+        "account": job.account or None,
+        "region": job.region,
+        "results": job.folder or None,
+        "problem": job.message or None,
+    }
     for name, value in told.items():
         if value is not None:
             print(f"{name:<10} {value}")
@@ -77,7 +84,8 @@ def jobs_watch(
     async def work(store: Store) -> list[Job]:
         watched = ids or [job.id for job in await store.read(rows.unfinished)]
         ended: dict[str, Job] = {}
-        with typer.progressbar(length=len(watched), label="jobs", file=sys.stderr) as bar:
+        progress = typer.progressbar(length=len(watched), label="jobs", file=sys.stderr)
+        with progress if sys.stderr.isatty() else nullcontext() as bar:
             while len(ended) < len(watched):
                 for id_ in [id_ for id_ in watched if id_ not in ended]:
                     job = await store.read(partial(rows.find, id_=id_, owner=None))
@@ -85,7 +93,8 @@ def jobs_watch(
                         raise _unknown(id_)
                     if job.state in rows.FINAL:
                         ended[id_] = job
-                        bar.update(1)
+                        if bar is not None:
+                            bar.update(1)
                 if len(ended) < len(watched):
                     await asyncio.sleep(_LOOK_EVERY_S)
         return [ended[id_] for id_ in watched]
@@ -154,6 +163,7 @@ def _row(job: Job) -> dict[str, Any]:
         "created": as_time(job.created_at),
         "seconds": round((ended - job.created_at) / 1_000_000, 1),
         "vectors": job.vectors or None,
+        "key": job.key_id or None,
     }
 
 

@@ -119,6 +119,8 @@ class Embedding(Record):
 
     def __repr__(self) -> str:
         vector = self.embedding
+        if self.batch is not None:
+            return f"Embedding(index={self.index}, batch={self.batch.id!r})"
         if isinstance(vector, str):
             shown = f"'{vector[:_SHOWN_CHARS]}…', {len(vector)} characters"
         else:

@@ -198,6 +198,35 @@ def test_sound_that_does_not_tell_its_length_is_charged_by_its_size(gateway: Gat
     assert books.settled("team").posted == FIVE_SECONDS // 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "source", "cost"),
+    [
+        ("audio", {"bytes": wav_uri(5).rpartition(",")[2]}, FIVE_SECONDS),
+        ("audio", {"s3Location": {"uri": "s3://media/five.wav"}}, 6 * FIVE_SECONDS),  # as long as it may be
+    ],
+    ids=["inline", "in S3"],
+)
+def test_sound_in_bedrocks_own_body_is_charged_by_its_seconds(
+    gateway_with: StartGateway, books: Books, media_bucket: Any, kind: str, source: dict[str, Any], cost: int
+) -> None:
+    media_bucket.put_object(Bucket="media", Key="five.wav", Body=wav(5))
+    opened = gateway_with(EMBEDROCK_NATIVE_PREFIXES="amazon.nova-", EMBEDROCK_API_KEY="operator", **books.environ)
+    params = {"embeddingPurpose": "GENERIC_INDEX", kind: {"format": "wav", "source": source}}
+    body = {"model": NOVA, "taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": params}
+
+    def ask(name: str, granted: int) -> Answer:
+        key = books.account(name, granted, s3_prefixes=("s3://media/",))
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        return opened.request("POST", "/v1/aws-bedrock/embeddings", json.dumps(body).encode(), headers)
+
+    answer, refused = ask("team", 1_000_000), ask("poor", cost - 1)
+
+    assert answer.status == 200, answer.body
+    assert answer.json()["usage"]["credits_used"] == cost
+    assert books.settled("team").posted == cost
+    assert (refused.status, refused.error()["code"]) == (402, "insufficient_credits")
+
+
 def test_a_request_that_waits_is_charged_for_its_seconds_too(gateway: Gateway, books: Books) -> None:
     key = books.account("team", 1_000_000)
 

@@ -25,7 +25,8 @@ import numpy as np
 from embedrock import media
 from embedrock.errors import BadRequest, ContextTooLong, RequestTooLarge
 from embedrock.media import LongUri as LongUri
-from embedrock.media import Media, S3Object
+from embedrock.media import Media as Media
+from embedrock.media import S3Object as S3Object
 from embedrock.media import is_media as is_media
 from embedrock.tokens import EncodingName, UnknownToken, encoding
 

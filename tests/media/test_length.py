@@ -8,7 +8,7 @@ import pytest
 from tests.job_files import wav
 from tests.media.samples import read
 
-from embedrock.media import LongUri, S3Object, clip_seconds, read_data_uri
+from embedrock.media import LongUri, Media, S3Object, clip_seconds, read_data_uri
 
 
 def box(name: bytes, body: bytes = b"", *, long: bool = False) -> bytes:
@@ -101,3 +101,8 @@ def test_a_long_uri_is_read_where_its_header_is() -> None:
     view = memoryview(str(medium.base64).encode())
 
     assert clip_seconds(read_data_uri(LongUri("data:video/mp4;base64,", view), "input")) == 7.5
+
+
+def test_what_is_no_base64_plays_as_long_as_its_size_tells() -> None:
+    assert clip_seconds(Media("audio", "wav", "A" * 4001, 3000, None, None)) == 3000 / 16_000
+    assert clip_seconds(Media("video", "mp4", "ä" * 4000, 3000, None, None)) == 3000 / 125_000

@@ -268,3 +268,15 @@ def test_answer_of_others_has_no_embedding_added() -> None:
 def test_answer_that_is_no_object_with_members_is_refused(answer: bytes) -> None:
     with pytest.raises(InvalidUpstream):
         open_end("titan_text_v2", answer)
+
+
+def test_sound_and_film_are_told_as_the_body_has_them() -> None:
+    film = {"format": "mp4", "source": {"s3Location": {"uri": "s3://bucket/film.mp4"}}}
+    sound = {"format": "wav", "source": {"bytes": "QUJD"}}
+
+    ask = decode_request("nova", {"singleEmbeddingParams": {"audio": sound, "video": film}})
+
+    assert sorted(clip.kind or "" for clip in ask.clips) == ["audio", "video"]
+    assert [(clip.format, clip.size) for clip in ask.clips if clip.kind == "audio"] == [("wav", 3)]
+    assert [clip.size for clip in ask.clips if clip.kind == "video"] == [None]
+    assert ask.objects == ("s3://bucket/film.mp4",)

@@ -34,10 +34,13 @@ def seconds(clip: Media | S3Object) -> float:
         return 0.0
     found = None
     if isinstance(clip, Media):
-        if clip.format == "wav":
-            found = _sound(_peek_into(clip.base64), clip.size)
-        elif clip.format in ("mp4", "mov", "3gp"):
-            found = _film(_peek_into(clip.base64))
+        try:
+            if clip.format == "wav":
+                found = _sound(_peek_into(clip.base64), clip.size)
+            elif clip.format in ("mp4", "mov", "3gp"):
+                found = _film(_peek_into(clip.base64))
+        except ValueError:
+            pass  # what is in one of Bedrock's own bodies nobody has checked: it may be no base64
     return found or (clip.size or 0) / rate
 
 

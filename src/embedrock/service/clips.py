@@ -29,6 +29,18 @@ def in_a_call(spec: ModelSpec, item: Item, length: float) -> float:
     return min(length, _limits(spec, item).sync_seconds or math.inf)
 
 
+def seconds_of(spec: ModelSpec, clips: Sequence[Media | S3Object]) -> tuple[float, float]:
+    """Return the seconds of sound and of film in a call.
+
+    An object in S3 at which nobody has looked is taken for the longest that a call takes.
+    """
+    seconds = dict.fromkeys(_BY_THE_SECOND, 0.0)
+    for clip in clips:
+        most = _limits(spec, clip).sync_seconds or 0
+        seconds[clip.kind or ""] += most if clip.size is None else in_a_call(spec, clip, clip_seconds(clip))
+    return seconds["audio"], seconds["video"]
+
+
 def _limits(spec: ModelSpec, item: Item) -> MediaLimits:
     found: MediaLimits | None = getattr(spec, getattr(item, "kind", ""), None)
     return found or MediaLimits()

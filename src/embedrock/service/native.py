@@ -13,10 +13,12 @@ from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, cost_usd
 from embedrock.errors import InvalidUpstream, PermissionDenied
 from embedrock.families.answer import header_tokens
+from embedrock.media import Media, S3Object
 from embedrock.service.attempts import Call, Patience, choose
 from embedrock.service.bill import Bill
 from embedrock.service.callers import ANYBODY, Caller
 from embedrock.service.calls import estimate_tokens
+from embedrock.service.clips import seconds_of
 from embedrock.service.door import Admission
 from embedrock.service.ways import Way, Ways
 from embedrock.telemetry import Metrics
@@ -55,13 +57,17 @@ class Native:
         *,
         texts: Sequence[str],
         images: int = 0,
+        clips: Sequence[Media | S3Object] = (),
         headers: Headers = (),
         timeout_s: float | None = None,
         caller: Caller = ANYBODY,
         admission: Admission | None = None,
         bill: Bill | None = None,
     ) -> NativeReply:
-        """Return what the model answers to `body`, which holds `texts` and so many images. Raises EmbedrockError."""
+        """Return what the model answers to `body`, which holds `texts`, so many images, and `clips`.
+
+        Raises EmbedrockError.
+        """
         caller.check_model(target)
         if caller.guardrail is not None:
             raise PermissionDenied("This key has a guardrail, which is enforced on /v1/embeddings only.")
@@ -75,10 +81,11 @@ class Native:
 
         ways = self._ways.of(target)
         estimate = sum(map(estimate_tokens, texts))
+        beside = (len(texts), images, *(seconds_of(target.spec, clips) if clips else ()))
         if admission is not None:
             await admission.spend(estimate)
         if bill is not None:
-            bill.hold(target, Billed(estimate, len(texts), images))
+            bill.hold(target, Billed(estimate, *beside))
         counted = 0
         try:
             choose(ways, estimate).pacer.admit(1, estimate, deadline, caller=caller.name)
@@ -91,10 +98,11 @@ class Native:
             if admission is not None:
                 admission.correct(counted)
         self._metrics.embedded(target.spec.id, max(1, len(texts), images), counted, reported=tokens is not None)
+        used = Billed(counted, *beside)
         if bill is not None:
-            bill.add(Billed(counted, len(texts), images), reported=tokens is not None)
+            bill.add(used, reported=tokens is not None)
         price = target.alias.usd_per_million_tokens if target.alias else None
-        cost = cost_usd(target.spec, Billed(counted, len(texts), images), price)
+        cost = cost_usd(target.spec, used, price)
         return NativeReply(answer, cost, tokens is not None, calls, way.region)
 
 

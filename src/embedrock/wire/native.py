@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from embedrock.errors import BadRequest, InvalidUpstream, ValidationError
+from embedrock.inputs import Media, S3Object
 from embedrock.vectors import Array
 from embedrock.wire import strict_json
 from embedrock.wire.openai import Body
@@ -30,12 +31,13 @@ _Check = Callable[[object], str | None]  # what is wrong with a value, ending "'
 
 
 class NativeRequest(NamedTuple):
-    """A native call: Bedrock's body, and what is billed beside tokens: its texts, and how many images."""
+    """A native call: Bedrock's body, and what is billed beside tokens: its texts, how many images, sound and film."""
 
     body: bytes
     texts: tuple[str, ...]
     images: int
     objects: tuple[str, ...] = ()  # URIs in S3
+    clips: tuple[Media | S3Object, ...] = ()  # as the body says; nobody has looked at them
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,9 @@ _SCHEMAS: Final[Mapping[str, _Schema]] = {
 _TEXTS: Final = frozenset({"inputText", "texts", "text", "value"})
 _IMAGES: Final = frozenset({"inputImage", "images", "image", "image_url", "mediaSource", "mediaSources"})
 
+#: Members that are sound or film.
+_CLIPS: Final[Mapping[str, Literal["audio", "video"]]] = {"audio": "audio", "video": "video"}
+
 
 def read_model(body: bytes) -> tuple[str, dict[str, Any]]:
     """Return the model that a request names, and its other members. Raises BadRequest or ValidationError."""
@@ -161,8 +166,8 @@ def decode_request(family: str, members: Mapping[str, Any]) -> NativeRequest:
         _validate(schema, members)
         if schema.cuts and "images" not in members:  # AWS's pages disagree on its default, and some say END
             members = {"truncate": "NONE", **members}
-    texts, images, objects = _count(members)
-    return NativeRequest(_encode(members), tuple(texts), images, tuple(objects))
+    texts, images, objects, clips = _count(members)
+    return NativeRequest(_encode(members), tuple(texts), images, tuple(objects), tuple(clips))
 
 
 def _validate(schema: _Schema, members: Mapping[str, Any]) -> None:
@@ -181,8 +186,9 @@ def _validate(schema: _Schema, members: Mapping[str, Any]) -> None:
             raise ValidationError(f"'{name}' must be {wrong}.", param=name)
 
 
-def _count(members: Mapping[str, Any]) -> tuple[list[str], int, list[str]]:
-    """Return the texts of a body of any family, the number of its images, and the objects in S3 that it names."""
+def _count(members: Mapping[str, Any]) -> tuple[list[str], int, list[str], list[Media | S3Object]]:
+    """Return the texts of a body of any family, the number of its images, the objects in S3 it names, and its clips."""
+    clips: list[Media | S3Object] = []
     texts: list[str] = []
     objects: list[str] = []
     images = 0
@@ -194,12 +200,22 @@ def _count(members: Mapping[str, Any]) -> tuple[list[str], int, list[str]]:
         elif name in _IMAGES:
             images += len(value) if isinstance(value, list) else 1
         elif isinstance(value, dict):
+            if name in _CLIPS:
+                clips.append(_clip(_CLIPS[name], value))
             left += value.items()
         elif isinstance(value, list):
             left += ((name, item) for item in value)
         elif name in _TEXTS and isinstance(value, str):
             texts.append(value)
-    return texts, images, objects
+    return texts, images, objects, clips
+
+
+def _clip(kind: Literal["audio", "video"], value: Mapping[str, Any]) -> Media | S3Object:
+    source = value.get("source")
+    data = source.get("bytes") if isinstance(source, dict) else None
+    if isinstance(data, str):
+        return Media(kind, str(value.get("format")), data, len(data) * 3 // 4, None, None)
+    return S3Object("", kind, None)
 
 
 def _encode(members: Mapping[str, Any]) -> bytes:

@@ -113,6 +113,7 @@ async def native_embeddings(serving: Serving, request: Request) -> Answer:
             ask.body,
             texts=ask.texts,
             images=ask.images,
+            clips=ask.clips,
             headers=bedrock.forwarded,
             caller=request.caller,
             admission=request.admission,

@@ -355,7 +355,10 @@ def test_requests_at_once_with_one_idempotency_key_are_charged_once(charged: Cha
         answers = list(pool.map(lambda one: charged.post(key, one[0], idempotency_key=one[1]), sent))
 
     assert {answer.status for answer in answers} <= {200, 409}
-    assert len(charged.books.entries("team")) == len(emulator.journal()) == 10
+    charged.books.settled("team")
+    uses = [entry for entry in charged.books.entries("team") if entry.kind == "use"]
+    assert len(uses) == 10
+    assert len(emulator.journal()) < len(sent), "of some there were several at once"
 
 
 def test_failed_request_may_be_sent_again_with_its_idempotency_key(charged: Charged, emulator: Emulator) -> None:

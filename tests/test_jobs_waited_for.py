@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,6 +223,31 @@ def test_without_a_bucket_the_setting_is_named(
     assert answer.refusal() == (param, code)
     assert "AWS_S3_REGIONAL_BUCKETS" in answer.error()["message"]
     assert emulator.journal() == []
+
+
+def test_a_clip_too_long_for_a_call_is_told_of_the_bucket(gateway_with: StartGateway) -> None:
+    answer = gateway_with().embed({"model": NOVA, "input": wav_uri(31)})
+
+    assert (answer.status, answer.error()["param"]) == (400, "input")
+    assert "AWS_S3_REGIONAL_BUCKETS in us-east-1" in answer.error()["message"]
+
+
+def test_a_bucket_that_is_not_there_is_the_operators_fault(gateway_with: StartGateway, tmp_path: Path) -> None:
+    """Waited for it is a 503; in the background the job says so, and the log."""
+    buckets = '{"us-east-1": "not-there-at-all"}'
+    gateway = gateway_with(AWS_S3_REGIONAL_BUCKETS=buckets, EMBEDROCK_DATABASE_URL=f"sqlite:///{tmp_path / 'db'}")
+    body = {"model": MARENGO_3, "input": wav_uri(12)}
+
+    waited = gateway.embed(body)
+    begun = gateway.embed({**body, "background": True})
+    path = f"/v1/batches/{begun.json()['data'][0]['batch']['id']}"
+    until = time.monotonic() + 20
+    while (batch := gateway.request("GET", path).json())["status"] == "in_progress" and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert (waited.status, waited.error()["code"]) == (503, "s3_bucket_unusable")
+    assert batch["status"] == "failed"
+    assert "AWS_S3_REGIONAL_BUCKETS" in batch["metadata"]["failure_message"]
 
 
 def test_a_folder_for_results_lies_where_callers_may_write(gateway_with: StartGateway, emulator: Emulator) -> None:

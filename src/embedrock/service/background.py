@@ -24,6 +24,7 @@ from embedrock import vectors
 from embedrock.catalog import MODELS
 from embedrock.errors import (
     BadRequest,
+    BucketUnusable,
     EmbedrockError,
     InternalError,
     NotFound,
@@ -287,7 +288,7 @@ class Background:
             place = self._runner.at(job.place, job.region)
             deadline = time.monotonic() + _STEP_S
             if job.state == "accepted":
-                arn = await self._runner.start(place.way, job.body, deadline)
+                arn = await self._runner.start(place, job.body, deadline)
                 return {**_later(job, looks=0), "state": "running", "arn": arn, "started_at": _now()}
             invocation = await self._runner.look(place.way, job.arn, deadline)
             if invocation.state == "running":
@@ -298,6 +299,9 @@ class Background:
             found = await self._runner.collect(place.s3, jobs_of(job.spec), invocation.folder, give_up)
             await asyncio.to_thread(_check, job, found)
             return _completed(job, invocation.folder, found)
+        except BucketUnusable as exc:
+            _log.warning("job %s: %s", job.id, exc.message)
+            return _ended(job, "failed", message=exc.message)
         except _PASSING:
             return _later(job)
         except BadRequest as exc:

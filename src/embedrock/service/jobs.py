@@ -7,6 +7,7 @@ what is removed is in a folder of the job's own. Who needs the vectors decides h
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from random import uniform
@@ -15,11 +16,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from embedrock.errors import (
     BadRequest,
+    BucketUnusable,
     ContentBlocked,
     EmbedrockError,
     InvalidUpstream,
     JobFailed,
     JobUnfinished,
+    S3AccessDenied,
     S3NotFound,
     Unavailable,
     UpstreamQuota,
@@ -43,6 +46,7 @@ T = TypeVar("T")
 
 #: What the gateway writes to its buckets for jobs lies below this, a folder a job.
 FOLDER: Final = f"{OWN}/jobs"
+_URIS: Final = re.compile(rb'"(s3://[^"]*)"')
 #: Labels in place of the model, in the metrics.
 STARTS, LOOKS = "job start", "job status"
 _FIRST_LOOK_S: Final = 0.25
@@ -68,6 +72,11 @@ class Place(NamedTuple):
     def passing(self) -> str | None:
         """The gateway's own folder for what is removed when a request ends, and swept soon when it is not."""
         return self.folder and self.folder.removesuffix(FOLDER) + STAGED
+
+    def owns(self, body: bytes) -> bool:
+        """Return whether all that a body names in S3 is the gateway's own."""
+        own = self.folder and f"{self.folder.removesuffix(FOLDER)}{OWN}/".encode()
+        return own is not None and all(uri.startswith(own) for uri in _URIS.findall(body))
 
 
 class JobRunner:
@@ -109,19 +118,28 @@ class JobRunner:
             return item
         return await upload(place.s3, f"{folder}/input", item)
 
-    async def start(self, way: Way, body: bytes, deadline: float) -> str:
-        """Return the ARN of the job that `body` starts, or has started before; waits for AWS's quota of jobs."""
+    async def start(self, place: Place, body: bytes, deadline: float) -> str:
+        """Return the ARN of the job that `body` starts, or has started before; waits for AWS's quota of jobs.
+
+        Raises BucketUnusable when Bedrock cannot use the bucket, and all that the body names in S3 is in the gateway's.
+        """
         pause = _QUOTA_WAIT_S[0]
         while True:
             try:
                 return await self._call(
-                    way,
+                    place.way,
                     STARTS,
                     deadline,
                     lambda way, timeout_s: way.upstream.post(
                         PATH, body, lambda answer: read_started(answer.body), timeout_s=timeout_s
                     ),
                 )
+            except S3AccessDenied as exc:
+                if not place.owns(body):
+                    raise
+                raise BucketUnusable(
+                    f"Bedrock cannot use the gateway's bucket in {place.way.region}, of AWS_S3_REGIONAL_BUCKETS."
+                ) from exc
             except UpstreamQuota:
                 if time.monotonic() + pause >= deadline:
                     raise
@@ -147,7 +165,7 @@ class JobRunner:
             model_input = jobs.build_input(work.target.spec, item, work.wanted)
             folder = work.wanted.values.get("output_s3_uri") or f"{own}/results"
             body = start_body(work.target.job_id, model_input, folder, token)
-            arn = await self.start(place.way, body, work.deadline)
+            arn = await self.start(place, body, work.deadline)
             found[position] = arn, await self.look(place.way, arn, work.deadline)
 
         await in_lanes(range(len(work.items)), _LANES, launch)

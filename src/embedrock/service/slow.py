@@ -58,7 +58,13 @@ class Slow:
                     await self._quick(work, [position], found, segments)
                     return
                 except BadRequest as exc:
-                    if type(exc) is not BadRequest or exc.code is not None or not self._runner.has_bucket(work):
+                    if type(exc) is not BadRequest or exc.code is not None:
+                        raise
+                    if not self._runner.has_bucket(work):
+                        exc.message += (
+                            " A clip that is longer than a call takes goes as a job, with a bucket of "
+                            f"AWS_S3_REGIONAL_BUCKETS in {work.target.region}: there is none."
+                        )
                         raise
             place = self._runner.place(work)
             try:
@@ -130,7 +136,7 @@ class Slow:
             token,
         )
         work.calls += 1
-        arn = await runner.start(place.way, body, work.deadline)
+        arn = await runner.start(place, body, work.deadline)
         invocation = await runner.follow(place.way, arn, work.deadline)
         if invocation.state == "failed":
             raise failed(invocation)

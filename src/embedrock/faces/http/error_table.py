@@ -334,7 +334,7 @@ DOCUMENTED: Final = (
     Documented(
         BucketUnusable,
         "s3_bucket_unusable",
-        "the gateway cannot write to its own bucket",
+        "the gateway, or Bedrock, cannot use the gateway's own bucket",
         "see to `AWS_S3_REGIONAL_BUCKETS`: the bucket's name and region, and `s3:PutObject`",
     ),
     Documented(UpstreamQuota, "upstream_quota", "a service quota of the AWS account is exceeded", "raise the quota"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -37,6 +38,7 @@ class Provider:
         self.keys = list(keys)
         self.fetches = 0
         self.away = False
+        self.hangs: threading.Event | None = None
         self.now = 1000.0
         self.source = Jwks(self.fetch, lambda: self.now)
 
@@ -44,6 +46,8 @@ class Provider:
         self.fetches += 1
         if self.away:
             raise OSError("away")
+        if self.hangs is not None:
+            self.hangs.wait(30)
         return json.dumps({"keys": self.keys}).encode()
 
 
@@ -268,6 +272,33 @@ async def test_keys_hold_while_the_provider_is_away_for_an_hour(make: Make) -> N
     await tokens.find(token(jti="3").encode())
 
 
+async def test_keys_that_are_known_do_not_wait_for_a_provider_that_hangs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "_WAIT_S", 0.05)
+    provider = Provider(JWK)
+    tokens = make(source=provider.source)
+    caller = await tokens.find(token().encode())
+    provider.hangs = threading.Event()
+    provider.now += 301
+    assert [await tokens.find(token(jti=str(number)).encode()) for number in range(3)] == [caller] * 3
+    assert provider.fetches == 2, "one that takes its time"
+    monkeypatch.setattr(jwks, "_FETCH_S", 0.05)
+    provider.now += 31
+    unknown = asyncio.create_task(refused(tokens, token(OTHER_RSA, header={"kid": "new"})))
+    provider.hangs.set()
+    await unknown
+
+
+async def test_fetch_that_hangs_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "_FETCH_S", 0.05)
+    provider = Provider(JWK)
+    provider.hangs = threading.Event()
+    with pytest.raises(IdentityUnavailable):
+        await make(source=provider.source).find(token().encode())
+    provider.hangs.set()
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"keys": 5}', b'{"keys": [5]}', b"\xff"])
 async def test_what_is_no_set_of_keys_is_not_taken_for_one(make: Make, body: bytes) -> None:
     with pytest.raises(IdentityUnavailable):
@@ -275,7 +306,7 @@ async def test_what_is_no_set_of_keys_is_not_taken_for_one(make: Make, body: byt
 
 
 def test_keys_are_fetched_from_nowhere_but_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A redirect leads elsewhere, and a body without an end would fill the memory."""
+    """A redirect leads elsewhere, and a body without an end would fill the memory, or go on for ever."""
     from http.server import BaseHTTPRequestHandler, HTTPServer
     from threading import Thread
 
@@ -299,6 +330,9 @@ def test_keys_are_fetched_from_nowhere_but_the_url(monkeypatch: pytest.MonkeyPat
             for path in ("/elsewhere", "/large"):
                 with pytest.raises(OSError):
                     jwks.fetch(url + path)
+            monkeypatch.setattr(jwks, "_BODY_S", -1.0)
+            with pytest.raises(OSError, match="does not end"):
+                jwks.fetch(f"{url}/keys")
         finally:
             server.shutdown()
             thread.join()

@@ -130,7 +130,7 @@ async def test_connection_that_hangs_is_given_up_for_a_new_one(
 
     assert await store.write(count_up) == 2
     assert await store.read(count) == 2
-    assert way.held == 2, "both hung"
+    assert way.held > 0, "it hung"  # a read may have a connection of its own, which is new
     await store.close()
 
 
@@ -139,12 +139,14 @@ async def test_closing_does_not_wait_for_a_database_that_hangs(
 ) -> None:
     way, url = between
     monkeypatch.setattr("embedrock.store._CLOSE_S", 0.1)
+    monkeypatch.setattr("embedrock.store.postgres._CONNECT_S", 2)  # where the read has a connection of its own
     store = await open_store(url, STEPS)
     await store.write(count_up)
     await store.read(count)
     way.flows.clear()
     waiting = [asyncio.ensure_future(work) for work in (store.write(count_up), store.read(count))]
-    async with asyncio.timeout(8):
+    await asyncio.sleep(0)  # let them queue
+    async with asyncio.timeout(20):
         await store.close()
     results = await asyncio.gather(*waiting, return_exceptions=True)
 

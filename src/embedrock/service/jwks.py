@@ -20,7 +20,10 @@ from embedrock.telemetry import LOGGER
 _FRESH_S: Final = 300.0
 _STALE_S: Final = 3600.0  # while the provider is away
 _AGAIN_S: Final = 30.0  # between two fetches, whatever is asked for
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0  # for any step of a fetch
+_BODY_S: Final = 5.0
+_FETCH_S: Final = 12.0  # for all of it
+_WAIT_S: Final = 1.0  # for newer keys, by who has one of those that are here
 _MOST_BYTES: Final = 1_000_000
 _RSA_BITS: Final = 2048
 _HMAC_BYTES: Final = 32
@@ -76,9 +79,13 @@ def fetch(url: str) -> bytes:
     asked = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310  # the settings' check
     opener = urllib.request.build_opener(Nowhere)
     with opener.open(asked, timeout=_TIMEOUT_S) as answer:
-        body: bytes = answer.read(_MOST_BYTES + 1)
-    if len(body) > _MOST_BYTES:
-        raise OSError("the answer is too large")
+        body, until = b"", time.monotonic() + _BODY_S
+        while piece := answer.read1(65536):
+            body += piece
+            if len(body) > _MOST_BYTES:
+                raise OSError("the answer is too large")
+            if time.monotonic() > until:
+                raise OSError("the answer does not end")
     return body
 
 
@@ -94,13 +101,11 @@ class Jwks:
 
     async def find(self, kid: str | None, algorithm: str) -> Any:
         now = self._clock()
-        if self._at + _FRESH_S <= now:
-            await self._refresh(now)
-        if self._keys is None or self._at + _STALE_S <= now:
-            raise IdentityUnavailable("The keys of the identity provider cannot be fetched.")
-        found = self._among(kid, algorithm)
-        if found is None:
-            await self._refresh(now)
+        found = self._among(kid, algorithm) if self._at + _STALE_S > now else None
+        if found is None or self._at + _FRESH_S <= now:
+            await self._refresh(now, None if found is None else _WAIT_S)
+            if self._keys is None or self._at + _STALE_S <= now:
+                raise IdentityUnavailable("The keys of the identity provider cannot be fetched.")
             found = self._among(kid, algorithm)
         return found
 
@@ -116,17 +121,20 @@ class Jwks:
         except (PyJWTError, ValueError):
             return None
 
-    async def _refresh(self, now: float) -> None:
+    async def _refresh(self, now: float, wait_s: float | None) -> None:
+        """Fetch the keys, unless that was tried a moment ago; wait so long since it began, None: until it ends."""
         if self._fetching is None:
             if self._tried_at + _AGAIN_S > now:
                 return
             self._tried_at = now
             self._fetching = asyncio.create_task(self._fetched(now))
-        await asyncio.shield(self._fetching)
+        left_s = None if wait_s is None else max(0.0, self._tried_at + wait_s - now)
+        await asyncio.wait([self._fetching], timeout=left_s)
 
     async def _fetched(self, now: float) -> None:
         try:
-            body = await asyncio.to_thread(self._fetch)
+            async with asyncio.timeout(_FETCH_S):
+                body = await asyncio.to_thread(self._fetch)
             self._keys = msgspec.json.decode(body, type=_Set).keys
             self._at = now
         except (OSError, ValueError) as exc:

@@ -139,6 +139,22 @@ def test_sound_that_the_account_cannot_pay_is_not_sent(
     assert books.settled("broke").posted == 0
 
 
+@pytest.mark.parametrize(
+    ("model", "part"), [(MARENGO_3, {"end_sec": 5}), (MARENGO_2, {"length_sec": 4, "start_sec": 1})]
+)
+def test_who_can_pay_the_part_that_is_asked_for_gets_it(
+    gateway: Gateway, books: Books, model: str, part: dict[str, Any]
+) -> None:
+    key = books.account("team", FIVE_SECONDS)
+
+    answer = gateway.embed({"model": model, "input": wav_uri(60), **part}, {"authorization": f"Bearer {key}"})
+
+    assert answer.status == 200, answer.body
+    [entry] = books.entries("team")
+    assert 0 < entry.amount <= FIVE_SECONDS
+    assert entry.absorbed == 0
+
+
 def test_who_has_no_credits_gets_nothing_whatever_it_is_thought_to_cost(
     gateway: Gateway, books: Books, emulator: Emulator, media_bucket: Any
 ) -> None:

@@ -129,6 +129,15 @@ def test_a_clip_that_a_call_refuses_as_too_long_goes_as_a_job(gateway: Gateway, 
     assert len(started(emulator)) == 1
 
 
+def test_calls_of_many_clips_are_counted_once(gateway: Gateway, emulator: Emulator) -> None:
+    """There are more than go at once."""
+    answer = gateway.embed({"model": NOVA, "input": [wav_uri(1 + number % 3) for number in range(25)]})
+
+    assert answer.status == 200, answer.body[:500]
+    assert len(emulator.bodies("InvokeModel")) == 25
+    assert answer.headers["x-embedrock-upstream-calls"] == "25"
+
+
 def test_a_clip_that_is_to_have_one_vector_is_refused_when_it_is_too_long(gateway: Gateway, emulator: Emulator) -> None:
     answer = gateway.embed({"model": NOVA, "input": wav_uri(40), "segmentation": False})
 

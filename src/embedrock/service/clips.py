@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from embedrock.catalog import MediaLimits, ModelSpec
 from embedrock.inputs import Item
@@ -13,14 +14,22 @@ from embedrock.media import Media, S3Object, clip_seconds
 _BY_THE_SECOND: Final = ("audio", "video")
 
 
-def lengths(spec: ModelSpec, items: Sequence[Item]) -> dict[int, float]:
-    """Return the seconds of sound and film by position, as far as the files tell; no more than the model takes."""
+def lengths(
+    spec: ModelSpec, items: Sequence[Item], values: Mapping[str, Any] = MappingProxyType({})
+) -> dict[int, float]:
+    """Return the seconds of sound and film by position, as far as the files tell; no more than the model takes.
+
+    `values`: the parameters, which may say where to stop. What is before the start counts.
+    """
     found = {}
+    end = values.get("end_sec", math.inf)
+    if "length_sec" in values:
+        end = min(end, values.get("start_sec", 0) + values["length_sec"])
     for position, item in enumerate(items):
         if isinstance(item, Media | S3Object) and item.kind in _BY_THE_SECOND:
             limits = _limits(spec, item)
             most = limits.async_seconds or limits.sync_seconds or math.inf
-            found[position] = min(clip_seconds(item), most)
+            found[position] = min(clip_seconds(item), most, end)
     return found
 
 

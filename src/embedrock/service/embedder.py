@@ -189,7 +189,7 @@ class Embedder:
             ways = ways[:1]  # that other regions and accounts read the objects too is not known
         if admission is not None:
             await admission.spend(sum(map(estimate_tokens, set(ready.items) if inputs.texts_only else ready.items)))
-        lengths = None if inputs.texts_only else clips.lengths(target.spec, ready.items)
+        lengths = None if inputs.texts_only else clips.lengths(target.spec, ready.items, wanted.values)
         if bill is not None:
             sent = list(set(ready.items)) if inputs.texts_only else ready.items
             bill.hold(target, billed(sent, sum(map(estimate_tokens, sent)), lengths))

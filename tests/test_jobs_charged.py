@@ -15,6 +15,8 @@ from tests.account_books import Books
 from tests.job_files import wav, wav_uri
 from tests.media.samples import picture
 
+from embedrock.store import reports
+
 if TYPE_CHECKING:
     from tests.conftest import Answer, Emulator, Gateway, StartGateway
 
@@ -81,6 +83,8 @@ def test_seconds_are_charged_to_the_account_when_the_job_is_completed(gateway: G
     assert (entry.kind, entry.amount, entry.absorbed, entry.model) == ("use", FIVE_SECONDS, 0, MARENGO_3)
     assert entry.key_id == f"key_{books.id('team')}"
     assert money.posted == FIVE_SECONDS
+    [used] = books.write(lambda tx: reports.usage(tx, "account", books.id("team")))
+    assert (used.requests, used.cost) == (1, FIVE_SECONDS), "a job is one request, not another for its 202"
 
 
 def test_a_job_that_fails_costs_nothing(gateway: Gateway, books: Books) -> None:

@@ -54,6 +54,9 @@ _GROUPS: Final[dict[By, str]] = {
     "day": f"e.at / {_DAY_US} * {_DAY_US}",
 }
 
+#: A request that only began jobs embedded nothing yet: its jobs are counted.
+_COUNTS: Final = "(coalesce(e.tokens, 0) > 0 OR e.amount + e.absorbed > 0)"
+
 
 def is_name(text: str) -> bool:
     """Return whether an account, or a key, may have this name."""
@@ -77,7 +80,7 @@ def usage(tx: Tx, by: By, account: str | None = None) -> list[UseLine]:
     which = "" if account is None else " AND e.account = ?"
     whose = "coalesce(k.name, ''), a.name" if by == "key" else "'', ''"
     rows = tx.execute(
-        f"SELECT {group}, {whose}, sum(CASE WHEN e.kind = ? THEN 1 ELSE 0 END),"  # noqa: S608  # our words
+        f"SELECT {group}, {whose}, sum(CASE WHEN e.kind = ? AND {_COUNTS} THEN 1 ELSE 0 END),"  # noqa: S608  # our words
         " sum(CASE WHEN e.kind = ? THEN coalesce(e.tokens, 0) ELSE 0 END), sum(e.amount), sum(e.absorbed)"
         " FROM entries e JOIN accounts a ON a.id = e.account LEFT JOIN api_keys k ON k.id = e.key_id"
         f" WHERE e.kind IN (?, ?){which} GROUP BY 1, 2, 3 ORDER BY 1, 3",

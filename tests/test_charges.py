@@ -136,6 +136,8 @@ def test_request_that_is_not_covered_is_refused_before_bedrock_is_called(
     answer = charged.post(key, body, path)
 
     assert (answer.status, answer.error()["code"]) == (402, "insufficient_credits")
+    assert answer.error()["param"] is None, "it is no input that lacks credits"
+    assert "the account has 0.000001 left" in answer.error()["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert emulator.journal() == []
     assert charged.books.settled("poor") == Money(1, 0, 0)
@@ -153,9 +155,10 @@ def test_request_that_is_wrong_costs_nothing(charged: Charged, emulator: Emulato
 def test_budget_of_a_key_ends_it_before_the_account(charged: Charged, pictures: dict[str, str]) -> None:
     each = price(TITAN_IMAGE, 0, 0, 1)
     key = charged.books.account("team", RICH, budget_day=2 * each)
-    statuses = [charged.post(key, {"model": TITAN_IMAGE, "input": pictures["png"]}).status for _ in range(3)]
+    answers = [charged.post(key, {"model": TITAN_IMAGE, "input": pictures["png"]}) for _ in range(3)]
 
-    assert statuses == [200, 200, 402]
+    assert [answer.status for answer in answers] == [200, 200, 402]
+    assert "the key's budget (day) has 0 left" in answers[-1].error()["message"]
     assert charged.books.settled("team") == Money(RICH, 2 * each, 0)
 
 

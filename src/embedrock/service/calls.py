@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple, TypeVar
 
 from embedrock import vectors
-from embedrock.errors import BadRequest, ContextTooLong, EmbedrockError, UpstreamTimeout
+from embedrock.errors import BadRequest, ContextTooLong, EmbedrockError, InsufficientCredits, UpstreamTimeout
 from embedrock.families.answer import Answer
 from embedrock.inputs import Fused, Item
 from embedrock.service.attempts import Call, Patience, choose, start
@@ -97,6 +97,8 @@ class Calls:
                 shared.ended()
         except ContextTooLong as exc:
             raise _too_long(work, positions) from exc
+        except InsufficientCredits:
+            raise  # no input's fault
         except BadRequest as exc:
             if exc.param is None:
                 exc.param = work.param(positions.start) if len(positions) == 1 else "input"
@@ -164,7 +166,7 @@ class Calls:
             at = positions[len(found)]
             if isinstance(exc, ContextTooLong):
                 raise _too_long(work, range(at, at + 1)) from exc
-            if isinstance(exc, BadRequest) and exc.param is None:
+            if isinstance(exc, BadRequest) and not isinstance(exc, InsufficientCredits) and exc.param is None:
                 exc.param = work.param(at)
             raise
         return found

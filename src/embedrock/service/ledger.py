@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from embedrock.errors import IdempotencyInProgress, IdempotencyReused, InsufficientCredits, StoreUnavailable
@@ -222,13 +223,22 @@ def allowed(outcome: Outcome) -> Held | Claimed:
     if isinstance(outcome, Refused):
         if outcome.frozen:
             raise StoreUnavailable("The books of the account do not balance; the operator has to look at them.")
-        raise InsufficientCredits("What is left of the account's credits, or of a budget, does not cover this request.")
+        kind = next((kind for kind in ("day", "month", "total") if f":{kind}:" in (outcome.budget or "")), "own")
+        whose = "the account" if outcome.budget is None else f"the key's budget ({kind})"
+        raise InsufficientCredits(
+            f"This request is estimated at {_credits(outcome.asked)} credits, and {whose} has "
+            f"{_credits(outcome.left)} left."
+        )
     if isinstance(outcome, Claimed):
         if outcome.other:
             raise IdempotencyReused("Another request was sent with this idempotency key.", param="idempotency-key")
         if outcome.answer is None:
             raise IdempotencyInProgress("The first request with this idempotency key is under way.")
     return outcome
+
+
+def _credits(micro: int) -> str:
+    return f"{Decimal(micro).scaleb(-6).normalize():f}"
 
 
 def _fail(answers: Sequence[asyncio.Future[Any]], error: Exception) -> None:

@@ -53,9 +53,15 @@ class Held(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """There is not enough left; `frozen`: nothing is taken from the account, as its books do not balance."""
+    """There is not enough left; `frozen`: nothing is taken from the account, as its books do not balance.
+
+    `budget`: the one that has so little `left`; None: the account has. `asked`: what was to be held.
+    """
 
     frozen: bool = False
+    budget: str | None = None
+    left: int = 0
+    asked: int = 0
 
 
 Outcome = Held | Refused | Claimed
@@ -141,8 +147,11 @@ def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tupl
             continue
         amount = 0 if before else ask.amount
         purses = _purses(ask.account, (budget.id for budget in ask.budgets), accounts, budgets)
-        if accounts[ask.account].frozen or any(purse.left < amount for purse in purses):
-            outcomes.append(Refused(accounts[ask.account].frozen))
+        short = [at for at, purse in enumerate(purses) if purse.left < amount]
+        if accounts[ask.account].frozen or short:
+            at = short[0] if short else 0
+            budget = ask.budgets[at - 1].id if at else None
+            outcomes.append(Refused(accounts[ask.account].frozen, budget, purses[at].left, amount))
             if ask.claim:
                 claims.give_back(tx, ask.account, ask.claim.name, ask.request)
             continue

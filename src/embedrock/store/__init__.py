@@ -127,8 +127,8 @@ class Store:
 def _late_is_away() -> Iterator[None]:
     try:
         yield
-    except TimeoutError as exc:
-        raise StoreUnavailable("The gateway's database does not answer at the moment.") from exc
+    except TimeoutError:
+        raise StoreUnavailable("The gateway's database does not answer at the moment.") from None
 
 
 def _within(session: Session, fn: Callable[[Tx], T]) -> T:

@@ -395,8 +395,20 @@ async def test_answer_too_large_to_keep_is_made_again_and_not_charged_again(stor
     await give(store, 3)
     await ledger.hold("r1", ACCOUNT, 3, claim=claim())
     await ledger.close(answered("r1", 3, claim="key-1"))
+    await ledger.remember(ACCOUNT, "key-1", None)
 
     assert await ledger.hold("r2", ACCOUNT, 3, claim=claim()) == Held(first="r1")
+
+
+async def test_request_whose_answer_is_about_to_be_kept_is_under_way(store: Store, ledger: Ledger) -> None:
+    await give(store, 3)
+    await ledger.hold("r1", ACCOUNT, 3, claim=claim())
+    await ledger.close(answered("r1", 3, claim="key-1"))
+    with pytest.raises(IdempotencyInProgress):
+        await ledger.hold("r2", ACCOUNT, 3, claim=claim())
+    later = Ledger(store, lambda: now_us() + 6_000_000)  # its process died
+
+    assert await later.hold("r3", ACCOUNT, 3, claim=claim()) == Held(first="r1")
 
 
 async def test_idempotency_keys_of_accounts_are_their_own(store: Store, ledger: Ledger) -> None:

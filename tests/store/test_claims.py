@@ -22,7 +22,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 def keep(tx: Tx, account: str, name: str, at: int, answer: bytes) -> None:
     assert claims.take(tx, [(account, f"{account} {name}", claims.Claim(name, b""))], at).popitem()[1] is None
-    assert claims.finish(tx, account, name, f"{account} {name}")
+    assert claims.finish(tx, account, name, f"{account} {name}", at)
     claims.remember(tx, account, name, answer)
 
 

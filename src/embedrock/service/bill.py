@@ -13,7 +13,7 @@ from embedrock.catalog import Target
 from embedrock.catalog.prices import Billed, Rate
 from embedrock.errors import IdempotencyInProgress
 from embedrock.service.callers import Caller
-from embedrock.service.ledger import Ledger, allowed
+from embedrock.service.ledger import Ledger, allowed, now_us
 from embedrock.store import Store, Tx, claims
 from embedrock.store.books import Budget, Charge, Claim, Claimed, Close, Held, Outcome
 
@@ -143,7 +143,8 @@ class Bill:
         """Use the idempotency key up for what the transaction writes. Raises IdempotencyInProgress: it is another's."""
         if self._claim is None or self.first:
             return
-        if not claims.finish(tx, self._account, self._claim.name, self._request):
+        mine = (self._account, self._claim.name, self._request)
+        if not claims.finish(tx, *mine, now_us(), done=claims.ANSWERED):
             raise IdempotencyInProgress("Another request with this idempotency key is under way.")
 
     async def settle(self) -> Charge | None:
@@ -159,7 +160,7 @@ class Bill:
 
     async def remember(self, answer: bytes | None) -> None:
         """Keep the answer for the request's idempotency key; None: it is too large to be kept."""
-        if self._claim is not None and answer is not None:
+        if self._claim is not None:
             await self._ledger.remember(self._account, self._claim.name, answer)
 
     def end(self) -> None:

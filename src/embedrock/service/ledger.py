@@ -101,8 +101,8 @@ class Ledger:
             self._closing = asyncio.create_task(self._close())
         return closed.answer
 
-    async def remember(self, account: str, claim: str, answer: bytes) -> None:
-        """Keep the answer of a request that is closed, for its idempotency key."""
+    async def remember(self, account: str, claim: str, answer: bytes | None) -> None:
+        """Keep the answer of a request that is closed, for its idempotency key; None: it is not kept."""
         await self._store.write(lambda tx: claims.remember(tx, account, claim, answer))
 
     async def keep(self) -> None:

@@ -124,7 +124,7 @@ class _Hold(NamedTuple):
 
 def post(tx: Tx, closes: Sequence[Close], asks: Sequence[Ask], now: int) -> tuple[list[Charge], list[Outcome]]:
     """Close requests, and then hold what others ask for; return what became of each."""
-    lost = _finish_claims(tx, closes)
+    lost = _finish_claims(tx, closes, now)
     claimed = claims.take(tx, [(ask.account, ask.request, ask.claim) for ask in asks if ask.claim], now)
     hopeful = [ask for ask in asks if not isinstance(claimed.get(ask.request), Claimed)]
     holds = _take(tx, sorted(close.request for close in closes))
@@ -244,14 +244,14 @@ def unfreeze(tx: Tx, account: str) -> None:
     tx.execute("UPDATE accounts SET frozen = 0 WHERE id = ?", account)
 
 
-def _finish_claims(tx: Tx, closes: Sequence[Close]) -> set[str]:
+def _finish_claims(tx: Tx, closes: Sequence[Close], now: int) -> set[str]:
     """End the claims of requests; return those whose idempotency key is another's, who pays for the same."""
     lost = set()
     mine = {(close.account, close.claim, close.request, close.answered) for close in closes if close.claim is not None}
     for account, name, request, answered in sorted(mine):
         if not answered:
             claims.give_back(tx, account, name, request)
-        elif not claims.finish(tx, account, name, request):
+        elif not claims.finish(tx, account, name, request, now):
             lost.add(request)
     return lost
 

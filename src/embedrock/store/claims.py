@@ -14,6 +14,11 @@ from embedrock.store.engine import Tx
 #: An answer is replayed for so long, and its charge remembered for so long.
 REPLAY_US: Final = 24 * 3600 * 1_000_000
 REMEMBER_US: Final = 72 * 3600 * 1_000_000
+_KEEPING_US: Final = 5_000_000  # from a charge until its answer is kept, unless the process died between them
+
+#: What `done` says: the request is charged, and its answer may yet be kept; or nothing more will come.
+_CHARGED: Final = 1
+ANSWERED: Final = 2
 #: The newest answers of an account are kept, as long as they are not more than this.
 MOST_KEPT_BYTES: Final = 256_000_000
 _AT_ONCE: Final = 200  # answers that are removed by one transaction
@@ -69,15 +74,15 @@ def _take(tx: Tx, account: str, request: str, claim: Claim, owners: Container[st
         "SELECT body, request, answer, done, at FROM idempotency WHERE account = ? AND name = ?", *where
     )
     if at < now - REMEMBER_US:
-        done = 0
+        pass  # it is as if it had never been
     elif body != claim.body:
         return Claimed(other=True)
     elif done and answer is not None and at >= now - REPLAY_US:
         return Claimed(answer)
-    elif not done and (owner in owners or tx.execute("SELECT 1 FROM holds WHERE id = ?", owner)):
+    elif done:
+        return Claimed() if done == _CHARGED and at >= now - _KEEPING_US else Charged(owner)
+    elif owner in owners or tx.execute("SELECT 1 FROM holds WHERE id = ?", owner):
         return Claimed()
-    if done:
-        return Charged(owner)
     tx.execute(
         "UPDATE idempotency SET body = ?, request = ?, at = ?, done = 0, answer = NULL WHERE account = ? AND name = ?",
         *values,
@@ -86,10 +91,13 @@ def _take(tx: Tx, account: str, request: str, claim: Claim, owners: Container[st
     return None
 
 
-def finish(tx: Tx, account: str, name: str, request: str) -> bool:
+def finish(tx: Tx, account: str, name: str, request: str, now: int, *, done: int = _CHARGED) -> bool:
     """Remember that the request is charged; False: the key is another's."""
-    sql = "UPDATE idempotency SET done = 1 WHERE account = ? AND name = ? AND request = ? RETURNING 1"
-    if tx.execute(sql, account, name, request):
+    sql = (
+        "UPDATE idempotency SET done = CASE WHEN done < ? THEN ? ELSE done END, at = ? "
+        "WHERE account = ? AND name = ? AND request = ? RETURNING 1"
+    )
+    if tx.execute(sql, done, done, now, account, name, request):
         return True
     return not tx.execute("SELECT 1 FROM idempotency WHERE account = ? AND name = ?", account, name)
 
@@ -100,10 +108,10 @@ def give_back(tx: Tx, account: str, name: str, request: str) -> None:
     tx.execute(sql, account, name, request)
 
 
-def remember(tx: Tx, account: str, name: str, answer: bytes) -> None:
-    """Keep the answer of a request that was charged, for its idempotency key."""
-    sql = "UPDATE idempotency SET answer = ? WHERE account = ? AND name = ? AND done = 1"
-    tx.execute(sql, answer, account, name)
+def remember(tx: Tx, account: str, name: str, answer: bytes | None) -> None:
+    """Keep the answer of a request that was charged, for its idempotency key; None: it is not kept."""
+    sql = "UPDATE idempotency SET answer = coalesce(?, answer), done = ? WHERE account = ? AND name = ? AND done > 0"
+    tx.execute(sql, answer, ANSWERED, account, name)
 
 
 def forget(tx: Tx, now: int) -> None:

@@ -60,6 +60,9 @@ _FIRST_S: Final = 0.5  # between two looks at a job
 _LONGEST_S: Final = 60.0
 _GROWTH: Final = 1.5
 _UNKNOWN_S: Final = 20.0  # a job that was just started may not be known everywhere yet
+_FORGOTTEN: Final = (
+    "Bedrock does not know the job: it was begun with another account or endpoint, or by an emulator that has ended."
+)
 _GIVE_UP_S: Final = 24 * 3600.0
 _KEPT_S: Final = 7 * 24 * 3600.0
 _PASSING: Final = (Unavailable, UpstreamThrottled, UpstreamTimeout)
@@ -307,7 +310,8 @@ class Background:
         except BadRequest as exc:
             if job.state == "running" and _now() < job.started_at + int(_UNKNOWN_S * _S):
                 return _later(job)
-            return _ended(job, "failed", message=exc.message)
+            message = _FORGOTTEN if job.state == "running" and type(exc) is BadRequest else exc.message
+            return _ended(job, "failed", message=message)
         except EmbedrockError as exc:
             return _ended(job, "failed", message=exc.message)
 

@@ -216,11 +216,11 @@ def test_command_fails_in_one_line_on_a_file_it_cannot_read(
     assert ended.stderr.decode().startswith("embedrock: a.pdf: it is no PDF") and ended.stderr.count(b"\n") == 1
 
 
-def test_name_of_a_file_that_is_not_there_is_a_text(
+def test_sentence_that_ends_as_a_name_does_is_a_text(
     run_embedrock: RunEmbedrock, aws: dict[str, str], emulator: Emulator
 ) -> None:
-    assert run_embedrock("embed", "none.pdf", **aws).returncode == 0
-    assert emulator.bodies() == [{"inputText": "none.pdf"}]
+    assert run_embedrock("embed", "read none.pdf", **aws).returncode == 0
+    assert emulator.bodies() == [{"inputText": "read none.pdf"}]
 
 
 def test_pages_are_inputs_of_the_client(aws: dict[str, str], report: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,19 @@ def test_region_of_the_environment_does_not_matter_beside_an_argument() -> None:
         place(AWS_REGION="mars")
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:9"),
+        ("AWS_S3_REGIONAL_BUCKETS", '{"us-east-1":"mine"}'),
+        ("AWS_USE_FIPS_ENDPOINT", "true"),
+    ],
+)
+def test_what_leads_elsewhere_is_another_place(name: str, value: str) -> None:
+    assert place(**REGION, **KEYS, **{name: value}).key != place(**REGION, **KEYS).key
+
+
 def test_keys_of_the_environment_are_those_of_the_moment() -> None:
     found = place(**REGION, **KEYS, AWS_SESSION_TOKEN="token").settings.account
 

@@ -74,6 +74,8 @@ def find_place(
         whose,
         found.regions,
         found.runtime_url,
+        found.s3_url,
+        tuple(sorted(found.buckets.items())),
         found.bearer_token,
         found.ca_bundle,
         found.fips,

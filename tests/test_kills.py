@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -99,7 +100,11 @@ async def test_database_killed_while_requests_are_under_way_keeps_their_keys_and
 
 def restart(server: OwnPostgres, gateway: Gateway) -> Gateway:
     """Kill the database and start it again; the gateway goes on."""
+    before = gateway.metric("embedrock_requests_total", status="503")
     server.kill()
+    deadline = time.monotonic() + 20
+    while gateway.metric("embedrock_requests_total", status="503") == before and time.monotonic() < deadline:
+        time.sleep(0.02)  # until somebody has come while it was away
     server.start()
     os.kill(gateway.pid, 0)
     return gateway
